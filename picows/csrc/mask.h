@@ -1,0 +1,37 @@
+/*
+ * Masking, RFC 6455 section 5.3: octet i of the payload is XORed with octet i MOD 4 of the key.
+ */
+#ifndef WS_MASK_H
+#define WS_MASK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Masks (or unmasks) `size` bytes from `src` to `dst`, starting with the key's first octet.
+ *
+ * `dst` may equal `src`; otherwise the two do not overlap. Neither needs alignment. `key` holds its
+ * four octets in wire order. Nothing outside the `size` bytes is read or written.
+ */
+typedef void (*ws_mask_fn)(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
+
+typedef struct ws_mask_impl {
+    const char *name;
+    ws_mask_fn apply;
+} ws_mask_impl;
+
+/* The best kernel for this CPU. Asks the CPU each time: call it once and keep the answer. */
+const ws_mask_impl *ws_mask_select(void);
+
+/* Every kernel this CPU can run, the best first; NULL past the last. */
+const ws_mask_impl *ws_mask_available(size_t index);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
