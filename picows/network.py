@@ -1,0 +1,57 @@
+"""Where connections come from: the event loop's own calls, or aiofastnet's with the same signatures."""
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+_Connect = Callable[..., Awaitable[tuple[asyncio.Transport, asyncio.BaseProtocol]]]
+_Serve = Callable[..., Awaitable[asyncio.Server]]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The calls of an event loop that make transports; parameters as documented for :class:`asyncio.loop`."""
+
+    create_connection: _Connect
+    create_unix_connection: _Connect
+    start_tls: Callable[..., Awaitable[asyncio.Transport | None]]
+    create_server: _Serve
+    create_unix_server: _Serve
+
+
+_CALLS = ("create_connection", "create_unix_connection", "start_tls", "create_server", "create_unix_server")
+
+
+def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> Network:
+    """The calls that ``use_aiofastnet`` asks for: None and False mean the loop's own.
+
+    Raises:
+        ImportError: True without the aiofastnet package; the message names the extra that installs it.
+        TypeError: Neither a bool nor None.
+    """
+    if use_aiofastnet is not None and not isinstance(use_aiofastnet, bool):
+        raise TypeError(f"use_aiofastnet must be True, False or None, not {use_aiofastnet!r}")
+    if not use_aiofastnet:
+        return Network(**{name: getattr(loop, name) for name in _CALLS})
+    try:
+        import aiofastnet  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError as exc:
+        message = "use_aiofastnet=True needs the aiofastnet package: pip install 'picows-aio[aiofastnet]'"
+        raise ImportError(message) from exc
+    return Network(**{name: functools.partial(getattr(aiofastnet, name), loop) for name in _CALLS})
+
+
+@functools.cache
+def default_ssl_context() -> ssl.SSLContext:
+    """The client context where the caller gave none: made once, because loading the trust store takes milliseconds."""
+    return ssl.create_default_context()
+
+
+def checked_ssl_context(name: str, context: Any) -> ssl.SSLContext | None:
+    """``context`` if it is an SSLContext or None, else a TypeError that names the parameter ``name``."""
+    if context is not None and not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"{name} must be an ssl.SSLContext or None, not {type(context).__name__}")
+    return context
