@@ -1,0 +1,242 @@
+"""HTTP messages of the opening handshake as objects, and their encoding (RFC 9110, RFC 9112)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from multidict import CIMultiDict
+
+HeadersLike = Mapping[str, str] | Iterable[tuple[str, str]]
+
+# Grammar of RFC 9110 section 5 and RFC 9112 sections 3 and 4, for the reader and the writer alike.
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+FIELD_VALUE = r"[\t -~\x80-\xff]*"
+# As many matches as line ends mean that every line is a field. Possessive quantifiers keep the search linear: spaces
+# would match both before the value and in it. A value with space after it is left to FIELD_LINE.
+FIELD_LINES = re.compile(rf"^({TOKEN}):[ \t]*+({FIELD_VALUE}+)(?<![ \t])\r\n", re.MULTILINE)
+FIELD_LINE = re.compile(rf"({TOKEN}):[ \t]*+({FIELD_VALUE}+)")
+# Any visible octet but the number sign, which browsers never send and RFC 9112 section 3.2 does not allow.
+REQUEST_LINE = re.compile(rf"({TOKEN}) ([!\"$-~]+) (HTTP/[0-9]\.[0-9])".encode())
+# Servers differ in the space before an empty reason phrase.
+STATUS_LINE = re.compile(rf"(HTTP/[0-9]\.[0-9]) ([1-9][0-9][0-9])(?: ({FIELD_VALUE}))?".encode("latin-1"))
+_FIELD_NAME = re.compile(TOKEN)
+_FIELD_VALUE = re.compile(FIELD_VALUE)
+
+
+@dataclass(slots=True)
+class WSUpgradeRequest:
+    """An HTTP request: the upgrade request of a handshake, or a plain one on the same port.
+
+    Attributes:
+        method: Method as sent, for example b"GET".
+        path: Request target as sent: path and query, percent-encoded.
+        version: b"HTTP/1.1" or b"HTTP/1.0".
+        headers: Header fields in the order they came; names compare without case, values are latin-1.
+    """
+
+    method: bytes = b"GET"
+    path: bytes = b"/"
+    version: bytes = b"HTTP/1.1"
+    headers: CIMultiDict[str] = field(default_factory=CIMultiDict, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Encode the head.
+
+        Raises:
+            ValueError: The request line or a header holds what HTTP does not allow there.
+            TypeError: The name or value of a header is not a str.
+        """
+        line = b"%b %b %b" % (self.method, self.path, self.version)
+        if REQUEST_LINE.fullmatch(line) is None:
+            raise ValueError(f"{line!r} is not a request line")
+        return b"%b\r\n%b\r\n" % (line, encode_headers(self.headers))
+
+
+@dataclass(slots=True)
+class WSUpgradeResponse:
+    """An HTTP response: 101 completes the opening handshake, any other status refuses it.
+
+    Attributes:
+        version: b"HTTP/1.1", or b"HTTP/1.0" from an old peer.
+        status: `http.HTTPStatus`; a plain int if the code is not one Python knows.
+        headers: Header fields in order; names compare without case, values are latin-1.
+        body: Content, or None.
+        reason: Reason phrase as received; None stands for the standard one.
+    """
+
+    version: bytes = b"HTTP/1.1"
+    status: HTTPStatus | int = HTTPStatus.SWITCHING_PROTOCOLS
+    headers: CIMultiDict[str] = field(default_factory=CIMultiDict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    reason: str | None = None
+
+    @staticmethod
+    def create_101_response(extra_headers: HeadersLike | None = None) -> WSUpgradeResponse:
+        """Create the response that opens a WebSocket; the server adds Sec-WebSocket-Accept.
+
+        Args:
+            extra_headers: For example Sec-WebSocket-Protocol or Set-Cookie.
+
+        Raises:
+            ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+        """
+        headers = copy_headers(extra_headers)
+        headers.setdefault("Connection", "upgrade")
+        headers.setdefault("Upgrade", "websocket")
+        return WSUpgradeResponse(status=HTTPStatus.SWITCHING_PROTOCOLS, headers=headers)
+
+    @staticmethod
+    def create_ok_response(body: bytes | None = None, extra_headers: HeadersLike | None = None) -> WSUpgradeResponse:
+        """Create a 200 response, for example to a health check.
+
+        Args:
+            body: Content; Content-Type is text/plain in UTF-8 unless extra_headers say otherwise.
+            extra_headers: More headers.
+
+        Raises:
+            ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+        """
+        return _create_response(HTTPStatus.OK, body, extra_headers, "text/plain; charset=utf-8")
+
+    @staticmethod
+    def create_error_response(
+        status: int, body: bytes | None = None, extra_headers: HeadersLike | None = None
+    ) -> WSUpgradeResponse:
+        """Create a response that refuses the request.
+
+        Args:
+            status: 400 to 599.
+            body: Content; Content-Type is text/plain unless extra_headers say otherwise.
+            extra_headers: More headers.
+
+        Raises:
+            ValueError: The status is no error status, or a header is not one HTTP can carry.
+            TypeError: A header's name or value is not a str, or the body is not bytes.
+        """
+        if not 400 <= status <= 599:
+            raise ValueError(f"status of an error response must be 400 to 599, not {status}")
+        return _create_response(status, body, extra_headers, "text/plain" if body else None)
+
+    @staticmethod
+    def create_redirect_response(
+        status: int, location: str, extra_headers: HeadersLike | None = None
+    ) -> WSUpgradeResponse:
+        """Create a response that sends the client elsewhere.
+
+        Args:
+            status: 300 to 399.
+            location: URI of the new target, percent-encoded.
+            extra_headers: More headers.
+
+        Raises:
+            ValueError: The status is no redirection, or a header is not one HTTP can carry.
+            TypeError: A header's name or value is not a str.
+        """
+        if not 300 <= status <= 399:
+            raise ValueError(f"status of a redirect response must be 300 to 399, not {status}")
+        check_header("Location", location)
+        response = _create_response(status, None, extra_headers, None)
+        response.headers["Location"] = location
+        return response
+
+    def to_bytes(self) -> bytes:
+        """Encode head and body as they are, adding Content-Length for a body that lacks it.
+
+        Raises:
+            ValueError: The status or a header is not one HTTP can carry; the message names the header.
+            TypeError: The name or value of a header is not a str.
+        """
+        reason = get_reason_phrase(self.status) if self.reason is None else self.reason
+        line = b"%b %d %b" % (self.version, self.status, reason.encode("latin-1"))
+        if STATUS_LINE.fullmatch(line) is None:
+            raise ValueError(f"{line!r} is not a status line")
+        head = b"%b\r\n%b" % (line, encode_headers(self.headers))
+        if not self.body:
+            return head + b"\r\n"
+        if "Content-Length" not in self.headers:
+            head += b"Content-Length: %d\r\n" % len(self.body)
+        return b"%b\r\n%b" % (head, self.body)
+
+
+def _create_response(
+    status: int, body: bytes | None, extra_headers: HeadersLike | None, content_type: str | None
+) -> WSUpgradeResponse:
+    if body is not None:
+        body = bytes(memoryview(body))
+    headers = copy_headers(extra_headers)
+    if content_type is not None:
+        headers.setdefault("Content-Type", content_type)
+    return WSUpgradeResponse(status=to_status(status), headers=headers, body=body)
+
+
+def to_status(code: int) -> HTTPStatus | int:
+    """The HTTPStatus of a code, or the code itself if Python knows no such status."""
+    try:
+        return HTTPStatus(code)
+    except ValueError:
+        return code
+
+
+def get_reason_phrase(status: int) -> str:
+    """The standard reason phrase; empty for a code without one."""
+    known = to_status(status)
+    return known.phrase if isinstance(known, HTTPStatus) else ""
+
+
+def check_header(name: object, value: object) -> None:
+    """Check one header field (RFC 9110 section 5).
+
+    Raises:
+        TypeError: Name or value is not a str.
+        ValueError: The name is not a token, or the value holds CR, LF, NUL or another octet HTTP does not allow.
+    """
+    if not isinstance(name, str) or not isinstance(value, str):
+        kinds = f"{type(name).__name__} and {type(value).__name__}"
+        raise TypeError(f"name and value of header {name!r} must be str, not {kinds}")
+    if _FIELD_NAME.fullmatch(name) is None:
+        raise ValueError(f"header name {name!r} is not a token (RFC 9110 section 5.1)")
+    if _FIELD_VALUE.fullmatch(value) is None:
+        raise ValueError(f"value of header {name} holds a control or non-latin-1 character: {value!r}")
+
+
+def copy_headers(headers: HeadersLike | None) -> CIMultiDict[str]:
+    """Copy headers the user supplied, checked.
+
+    Raises:
+        ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+    """
+    if headers is None:
+        return CIMultiDict()
+    copy: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+        check_header(name, value)
+        copy.add(name, value)
+    return copy
+
+
+def split_list(lines: Iterable[str]) -> list[str]:
+    """Lower-case elements of a header that is a list of tokens, spread over any number of lines.
+
+    Empty elements are skipped (RFC 9110 section 5.6.1).
+    """
+    return [item for line in lines for part in line.split(",") if (item := part.strip(" \t").lower())]
+
+
+def encode_headers(headers: CIMultiDict[str]) -> bytes:
+    """Encode header lines, without the empty line that ends a head.
+
+    Raises:
+        ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+    """
+    try:
+        lines = "".join([name + ": " + value + "\r\n" for name, value in headers.items()])
+        if len(FIELD_LINES.findall(lines)) == lines.count("\n"):
+            return lines.encode("latin-1")
+    except TypeError:
+        pass
+    for name, value in headers.items():
+        check_header(name, value)
+    return lines.encode("latin-1")
