@@ -1,0 +1,137 @@
+"""Everything a developer runs: ``python .ci/dev.py COMMAND... [-- ARGUMENTS of the last one]``.
+
+build      compile the extension modules in place, only what changed
+test       pytest in development mode
+lint       ruff (lint and format) and cython-lint
+types      mypy --strict, and the stubs against the compiled modules
+hot        the Cython functions marked ``# hot`` stay off the interpreter
+sanitize   the C code under the address and undefined behaviour sanitizers
+docs       the documentation, without a warning
+bench      the benchmarks of examples/benchmark/
+peers      prepare under .peers/ what the interoperability tests talk to
+autobahn   the Autobahn testsuite against the example server and client
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hot_lines
+import peer_setup
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ["picows", "picows_aio"]
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> None:
+    """Show a command and run it; its failure ends everything."""
+    print("+", *command, flush=True)
+    status = subprocess.run(command, cwd=cwd, env=os.environ | environment, check=False).returncode
+    if status:
+        sys.exit(status if status > 0 else 1)
+
+
+def python(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> None:
+    """Run the interpreter that runs this."""
+    run(sys.executable, *arguments, cwd=cwd, **environment)
+
+
+def build(*arguments: str) -> None:
+    remove_leftovers()
+    python("-c", "import setuptools; setuptools.setup()", "build_ext", "--inplace", *arguments)
+
+
+def remove_leftovers() -> None:
+    """Remove what was made from modules that are gone; it would still be imported, and installed from build/."""
+    for package in PACKAGES:
+        folders = [ROOT / package, *ROOT.glob(f"build/*/{package}")]
+        for path in (path for folder in folders for path in folder.glob("*")):
+            is_generated = path.suffix in {".so", ".pyd", ".c", ".o", ".obj"} or path.parent.parent != ROOT
+            sources = ROOT.joinpath(package).glob(path.name.partition(".")[0] + ".py*")
+            if is_generated and path.is_file() and not any(sources):
+                path.unlink()
+
+
+def test(*arguments: str) -> None:
+    python("-X", "dev", "-m", "pytest", *arguments)
+
+
+def lint() -> None:
+    python("-m", "ruff", "check", ".")
+    python("-m", "ruff", "format", "--check", ".")
+    sources = [path for package in PACKAGES for suffix in ("pyx", "pxd") for path in ROOT.glob(f"{package}/*.{suffix}")]
+    python("-m", "cython_lint.cython_lint", *sorted(sources), *sorted(ROOT.glob("examples/**/*.pyx")))
+
+
+def types() -> None:
+    python("-m", "mypy")
+    python("-m", "pytest", "-q", "tests/test_stubs.py")
+
+
+def hot() -> None:
+    build()
+    slow = [
+        line for package in PACKAGES for path in sorted(ROOT.glob(f"{package}/*.pyx")) for line in hot_lines.check(path)
+    ]
+    sys.exit("\n".join(slow)) if slow else print("hot functions: no line calls the interpreter")
+
+
+def sanitize(*arguments: str) -> None:
+    python("tests/csrc/sanitize.py", *arguments)
+
+
+def docs() -> None:
+    build()
+    # autodoc prefers a .pyi to the compiled module beside it, and a stub has no docstrings.
+    stage = ROOT / "build" / "docs"
+    shutil.rmtree(stage, ignore_errors=True)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, stage / package, ignore=shutil.ignore_patterns("*.pyi", "*.c", "__pycache__"))
+    for builder in ("html", "doctest"):
+        options = ["-b", builder, "-n", "-W", "--keep-going", "-q", ROOT / "docs", ROOT / "docs" / "_build" / builder]
+        # The module search path begins with the working directory, the staged packages, not this checkout.
+        python("-m", "sphinx", *options, cwd=stage)
+
+
+def bench(*arguments: str) -> None:
+    for script in sorted(ROOT.glob("examples/benchmark/bench_*.py")):
+        python(script, *arguments)
+
+
+def peers() -> None:
+    peer_setup.prepare(ROOT / ".peers")
+
+
+def autobahn(*arguments: str) -> None:
+    """Arguments go to the suite's script, named by $AUTOBAHN; --quick is the default."""
+    script = Path(os.environ.get("AUTOBAHN") or ROOT.parent / "shared" / "conformance" / "autobahn.py").resolve()
+    if not script.exists():
+        print(f"Autobahn testsuite: not run, there is no {script} ($AUTOBAHN names it)")
+        return
+    options = arguments or ("--quick",)
+    server, client = (ROOT / "examples" / f"autobahn_{role}.py" for role in ("server", "client"))
+    python(script, "server", "--command", f"{sys.executable} {server} {{port}}", *options)
+    python(script, "client", "--command", f"{sys.executable} {client} {{url}} {{agent}}", *options)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    function.__name__: function for function in (build, test, lint, types, hot, sanitize, docs, bench, peers, autobahn)
+}
+
+
+def main(arguments: list[str]) -> None:
+    names, extra = arguments, []
+    if "--" in arguments:
+        names, extra = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
+    if not names or not set(names) <= set(COMMANDS):
+        sys.exit(__doc__)
+    for name in names[:-1]:
+        COMMANDS[name]()
+    COMMANDS[names[-1]](*extra)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
