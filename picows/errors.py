@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from picows.http_message import WSUpgradeResponse
 
-_USER_INFO = re.compile(r"//[^/?#]*@")
+_USER_INFO = re.compile(r"^((?:[^:/?#@]*:)?(?://)?)[^/?#]*@")
 
 
 class WSError(Exception):
@@ -52,7 +52,8 @@ class WSInvalidURL(WSError):
         self.msg = msg
 
     def __str__(self) -> str:
-        return f"{_USER_INFO.sub('//***@', self.url)!r} isn't a valid WebSocket URL: {self.msg}"
+        without_secrets = _USER_INFO.sub(r"\1***@", self.url)
+        return f"{without_secrets!r} isn't a valid WebSocket URL: {self.msg}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

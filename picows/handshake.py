@@ -8,7 +8,6 @@ others.
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import secrets
 from collections.abc import Iterable
@@ -20,12 +19,13 @@ from multidict import CIMultiDict
 
 from picows.errors import WSInvalidHeaderError, WSInvalidMessageError, WSInvalidStatusError, WSInvalidUpgradeError
 from picows.http11 import HeadersLike, HeadLimits, ResponseReader, WSUpgradeRequest, WSUpgradeResponse
-from picows.http_message import TOKEN, copy_headers, get_reason_phrase, split_list
+from picows.http_message import copy_headers, get_reason_phrase, shorten, split_tokens
+from picows.upgrade_headers import compute_accept, describe, describe_offer, split_extensions, split_subprotocols
 from picows.url import WSParsedURL
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # base64 of 16 bytes
-_EXTENSION = re.compile(rf"({TOKEN})[ \t]*(?:;.*)?")
+_VERSION = re.compile(r"[0-9]{1,3}")
+_TARGET = re.compile(rb"/|https?://", re.IGNORECASE)
 _DEFAULT_LIMITS = HeadLimits()
 # One of each, made by the handshake itself; a second one from the user would make the message ambiguous.
 _OWN_REQUEST_HEADERS = (
@@ -44,28 +44,6 @@ _OWN_RESPONSE_HEADERS = (
     "Content-Length",
     "Transfer-Encoding",
 )
-
-
-def compute_accept(key: str) -> str:
-    """Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 section 4.2.2, step 5.4)."""
-    digest = hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode("ascii")
-
-
-def _extension_names(lines: Iterable[str]) -> list[str] | None:
-    """Names in a Sec-WebSocket-Extensions header, None if it breaks the grammar of RFC 6455 section 9.1.
-
-    Parameter values are tokens, also when quoted, so a comma always separates extensions.
-    """
-    names = []
-    for part in ",".join(lines).split(","):
-        item = part.strip(" \t")
-        match = _EXTENSION.fullmatch(item)
-        if match is not None:
-            names.append(match[1])
-        elif item:
-            return None
-    return names
 
 
 class ClientHandshake:
@@ -91,6 +69,10 @@ class ClientHandshake:
         key = base64.b64encode(secrets.token_bytes(16)).decode("ascii")
         extra = copy_headers(extra_headers)
         _check_own_headers(extra, _OWN_REQUEST_HEADERS)
+        self._extensions = split_extensions(extra)
+        self._subprotocols = split_subprotocols(extra)
+        if len(set(self._subprotocols)) < len(self._subprotocols):
+            raise ValueError(f"Sec-WebSocket-Protocol holds the same name twice: {', '.join(self._subprotocols)}")
         hosts = extra.popall("Host", [url.authority])
         if len(hosts) > 1:
             raise ValueError(f"header Host given {len(hosts)} times")
@@ -162,41 +144,33 @@ class ClientHandshake:
     def _check_upgrade(self, headers: CIMultiDict[str]) -> None:
         for name, expected in (("Upgrade", "websocket"), ("Connection", "upgrade")):
             lines = headers.getall(name, ())
-            tokens = split_list(lines)
+            tokens = split_tokens(lines)
             if expected not in tokens or (name == "Upgrade" and set(tokens) != {expected}):
                 value = ", ".join(lines) if lines else None
                 raise WSInvalidUpgradeError(
-                    _describe(name, value, expected), name, value, self._reader.raw_header, None, self.response
+                    describe(name, value, expected), name, value, self._reader.raw_header, None, self.response
                 )
 
     def _check_accept(self, headers: CIMultiDict[str]) -> None:
         value = self._get_single(headers, "Sec-WebSocket-Accept")
         if value != self._accept:
-            self._fail_header("Sec-WebSocket-Accept", value, _describe("Sec-WebSocket-Accept", value, self._accept))
+            self._fail_header("Sec-WebSocket-Accept", value, describe("Sec-WebSocket-Accept", value, self._accept))
 
     def _check_subprotocol(self, headers: CIMultiDict[str]) -> None:
         name = "Sec-WebSocket-Protocol"
-        value = self._get_single(headers, name) if name in headers else None
-        if value is None:
-            return
-        offered = _split_subprotocols(self.request.headers)
-        if value not in offered:
-            expected = f"one of {', '.join(offered)}" if offered else "none, as none was offered"
-            self._fail_header(name, value, _describe(name, value, expected))
+        value = self._get_single(headers, name)
+        if value is not None and value not in self._subprotocols:
+            self._fail_header(name, value, describe(name, value, describe_offer(self._subprotocols)))
 
     def _check_extensions(self, headers: CIMultiDict[str]) -> None:
         name = "Sec-WebSocket-Extensions"
-        lines = headers.getall(name, ())
-        if not lines:
-            return
-        value = ", ".join(lines)
-        accepted = _extension_names(lines)
-        if accepted is None:
-            self._fail_header(name, value, _describe(name, value, "a list of extensions"))
-        offered = _extension_names(self.request.headers.getall(name, ())) or []
-        if not set(accepted) <= set(offered):
-            expected = f"only {', '.join(offered)}" if offered else "none, as none was offered"
-            self._fail_header(name, value, _describe(name, value, expected))
+        value = ", ".join(headers.getall(name, ()))
+        try:
+            is_offered = set(split_extensions(headers)) <= set(self._extensions)
+        except ValueError as exc:
+            self._fail_header(name, value, str(exc))
+        if not is_offered:
+            self._fail_header(name, value, describe(name, value, describe_offer(self._extensions)))
 
     def _get_single(self, headers: CIMultiDict[str], name: str) -> str | None:
         values = headers.getall(name, [])
@@ -228,17 +202,6 @@ def _check_own_headers(headers: CIMultiDict[str], names: Iterable[str]) -> None:
             raise ValueError(f"header {name} is set by the opening handshake and cannot be given")
 
 
-def _split_subprotocols(headers: CIMultiDict[str]) -> list[str]:
-    """Offered subprotocols; unlike other tokens they compare with case (RFC 6455 section 4.1)."""
-    lines = headers.getall("Sec-WebSocket-Protocol", ())
-    return [item for line in lines for part in line.split(",") if (item := part.strip(" \t"))]
-
-
-def _describe(name: str, value: str | None, expected: str) -> str:
-    found = f"missing {name} header" if value is None else f"{name} is {value!r}"
-    return f"{found}, expected {expected}"
-
-
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a request is not answered with 101.
@@ -261,64 +224,89 @@ def check_upgrade_request(request: WSUpgradeRequest) -> Refusal | None:
         return Refusal(405, f"method {method} cannot open a WebSocket, only GET can", (("Allow", "GET"),))
     if request.version == b"HTTP/1.0":
         return Refusal(505, "opening a WebSocket takes HTTP/1.1")
+    if _TARGET.match(request.path) is None:
+        return Refusal(400, f"request target {shorten(request.path)} is not a path")
     return _check_upgrade_headers(request.headers)
 
 
 def _check_upgrade_headers(headers: CIMultiDict[str]) -> Refusal | None:
     for name, token in (("Upgrade", "websocket"), ("Connection", "upgrade")):
         lines = headers.getall(name, ())
-        if token not in split_list(lines):
-            return Refusal(400, _describe(name, ", ".join(lines) if lines else None, token))
+        if token not in split_tokens(lines):
+            return Refusal(400, describe(name, ", ".join(lines) if lines else None, token))
     for name in ("Host", "Sec-WebSocket-Key", "Sec-WebSocket-Version"):
-        count = len(headers.getall(name, ()))
-        if count != 1:
-            return Refusal(400, f"{name} header sent {count} times, expected once")
+        values = headers.getall(name, ())
+        if len(values) != 1 or not values[0]:
+            return Refusal(400, f"{name} must be sent once and with a value")
     if _KEY.fullmatch(headers["Sec-WebSocket-Key"]) is None:
         return Refusal(400, "Sec-WebSocket-Key is not 16 bytes in base64")
     if headers["Sec-WebSocket-Version"] != "13":
-        # RFC 6455 section 4.4 asks for the version; RFC 9110 section 15.5.22 asks any 426 for Upgrade.
-        supported = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade, close"))
-        return Refusal(426, "Sec-WebSocket-Version is not 13", supported)
+        return _refuse_version(headers["Sec-WebSocket-Version"])
+    return _check_optional_headers(headers)
+
+
+def _refuse_version(version: str) -> Refusal:
+    if _VERSION.fullmatch(version) is None:
+        return Refusal(400, f"Sec-WebSocket-Version {shorten(version)} is not a number")
+    # RFC 6455 section 4.4 asks for the version; RFC 9110 section 15.5.22 asks any 426 for Upgrade.
+    supported = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade, close"))
+    return Refusal(426, f"Sec-WebSocket-Version is {version}, expected 13", supported)
+
+
+def _check_optional_headers(headers: CIMultiDict[str]) -> Refusal | None:
+    # Which of two a check of the origin sees would be luck.
+    if len(headers.getall("Origin", ())) > 1:
+        return Refusal(400, "more than one Origin header")
+    try:
+        split_subprotocols(headers)
+        split_extensions(headers)
+    except ValueError as exc:
+        return Refusal(400, str(exc))
     return None
 
 
 def switching_protocols(request: WSUpgradeRequest, response: WSUpgradeResponse | None = None) -> WSUpgradeResponse:
-    """Complete the 101 that answers an upgrade request which passed `check_upgrade_request`.
+    """Make the 101 that answers an upgrade request which passed `check_upgrade_request`.
 
     Args:
         request: The request.
-        response: What the user wants to answer with, for example with a subprotocol; completed in place.
+        response: What the user wants to add, for example a subprotocol; not changed.
 
     Raises:
         ValueError: The response is not a 101, has a body, sets a header that is not the user's to set, or a
             subprotocol or an extension that the client did not offer.
     """
-    if response is None:
-        response = WSUpgradeResponse.create_101_response()
-    else:
-        _check_user_response(request, response)
-    headers = response.headers
-    headers["Upgrade"] = "websocket"
-    headers["Connection"] = "Upgrade"
-    headers["Sec-WebSocket-Accept"] = compute_accept(request.headers["Sec-WebSocket-Key"])
-    return response
+    headers = CIMultiDict(
+        {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": compute_accept(request.headers["Sec-WebSocket-Key"]),
+        }
+    )
+    if response is not None:
+        headers.extend(_check_user_response(request, response))
+    return WSUpgradeResponse(headers=headers)
 
 
-def _check_user_response(request: WSUpgradeRequest, response: WSUpgradeResponse) -> None:
+def _check_user_response(request: WSUpgradeRequest, response: WSUpgradeResponse) -> CIMultiDict[str]:
+    """Headers the user adds to a 101."""
     if response.status != 101 or response.body:
-        raise ValueError(f"a WebSocket opens with status 101 and no body, not with {response!r}")
-    headers = response.headers
+        raise ValueError(f"a WebSocket opens with status 101 and no body, not with status {int(response.status)}")
+    headers = CIMultiDict(response.headers)
     _check_own_headers(headers, _OWN_RESPONSE_HEADERS)
     for name, token in (("Upgrade", "websocket"), ("Connection", "upgrade")):
-        if name in headers and set(split_list(headers.getall(name))) != {token}:
-            raise ValueError(f"header {name} must be {token}, not {', '.join(headers.getall(name))!r}")
+        lines = headers.popall(name, [token])
+        if set(split_tokens(lines)) != {token}:
+            raise ValueError(f"header {name} must be {token}, not {', '.join(lines)!r}")
     chosen = headers.getall("Sec-WebSocket-Protocol", [])
-    if len(chosen) > 1 or not set(chosen) <= set(_split_subprotocols(request.headers)):
-        raise ValueError(f"subprotocol {', '.join(chosen)!r} is not one the client offered")
-    name = "Sec-WebSocket-Extensions"
-    accepted = _extension_names(headers.getall(name, ()))
-    if accepted is None or not set(accepted) <= set(_extension_names(request.headers.getall(name, ())) or ()):
-        raise ValueError(f"extensions {', '.join(headers.getall(name))!r} are not ones the client offered")
+    offered = split_subprotocols(request.headers)
+    if len(chosen) > 1 or not set(chosen) <= set(offered):
+        raise ValueError(describe("Sec-WebSocket-Protocol", ", ".join(chosen), describe_offer(offered)))
+    offered = split_extensions(request.headers)
+    if not set(split_extensions(headers)) <= set(offered):
+        chosen = headers.getall("Sec-WebSocket-Extensions")
+        raise ValueError(describe("Sec-WebSocket-Extensions", ", ".join(chosen), describe_offer(offered)))
+    return headers
 
 
 class ServerHandshakePolicy:
@@ -350,22 +338,34 @@ class ServerHandshakePolicy:
 def encode_response(response: WSUpgradeResponse, request: WSUpgradeRequest | None = None) -> bytes:
     """Encode a response as the last one on its connection, unless it is 101.
 
-    Adds Content-Length, Date and Connection: close where they are missing; the content is left out for HEAD.
+    Sets Content-Length and Connection: close, adds Date if it is missing, and leaves the body out of the answer to
+    HEAD.
+
+    Args:
+        response: The response; not changed.
+        request: What it answers, or None if that could not be parsed.
 
     Raises:
-        ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+        ValueError: The status is an interim one, the user set Transfer-Encoding, or a header is not one HTTP can
+            carry; the message names it.
+        TypeError: A header's name or value is not a str.
     """
     if response.status == 101:
         return response.to_bytes()
+    if response.status < 200:
+        raise ValueError(f"status {int(response.status)} does not answer a request")
     headers = CIMultiDict(response.headers)
+    _check_own_headers(headers, ("Transfer-Encoding",))
     body = response.body or b""
-    # RFC 9110 section 8.6: no Content-Length in a 204; what the user says about a 304 stands.
-    if response.status not in (204, 304):
+    is_bodiless = response.status in (204, 304)
+    headers.popall("Content-Length", None)
+    # RFC 9110 section 8.6: no Content-Length in a 204, and in a 304 only that of the response it stands for.
+    if not is_bodiless:
         headers["Content-Length"] = str(len(body))
     headers.setdefault("Date", formatdate(usegmt=True))
-    if "close" not in split_list(headers.getall("Connection", ())):
+    if "close" not in split_tokens(headers.getall("Connection", ())):
         headers["Connection"] = "close"
-    is_bodiless = response.status in (204, 304) or (request is not None and request.method == b"HEAD")
-    return WSUpgradeResponse(
-        response.version, response.status, headers, None if is_bodiless else body, response.reason
-    ).to_bytes()
+    # RFC 9110 section 9.3.2.
+    if is_bodiless or (request is not None and request.method == b"HEAD"):
+        body = b""
+    return WSUpgradeResponse(response.version, response.status, headers, body, response.reason).to_bytes()

@@ -9,7 +9,7 @@ After an error, or once it has returned a message, a reader is done and not fed 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, NoReturn
 
 from multidict import CIMultiDict
@@ -21,11 +21,12 @@ from picows.http_message import (
     FIELD_LINES,
     REQUEST_LINE,
     STATUS_LINE,
-    TOKEN,
     HeadersLike,
     WSUpgradeRequest,
     WSUpgradeResponse,
-    split_list,
+    explain_header,
+    shorten,
+    split_tokens,
     to_status,
 )
 
@@ -41,7 +42,6 @@ __all__ = [
 
 _HOST = re.compile(r"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_NAME = re.compile(TOKEN)
 _MAX_INTERIM = 16
 _NO_BODY = frozenset({101, 204, 304})
 
@@ -62,6 +62,11 @@ class HeadLimits:
     max_header_count: int = 128
     max_head_size: int = 32768
     max_body_size: int = 1048576
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            if getattr(self, limit.name) < 1:
+                raise ValueError(f"{limit.name} must be positive, not {getattr(self, limit.name)}")
 
 
 class HeadError(WSInvalidMessageError):
@@ -96,7 +101,7 @@ class _HeadReader:
     @property
     def raw_header(self) -> bytes:
         """The head as received so far, its closing empty line included."""
-        return bytes(self._buffer)
+        return bytes(self._buffer[: self._limits.max_head_size])
 
     def _feed_head(self, data: bytes) -> bool:
         """Take the next octets; True when the head is complete. Octets after it are then in `rest`."""
@@ -167,7 +172,7 @@ class _HeadReader:
         text = line.decode("latin-1")
         match = FIELD_LINE.fullmatch(text)
         if match is None:
-            self._fail(400, f"header line {shorten(line)} {_explain_field(text)}")
+            self._fail(400, _explain_field(text))
         return match[1], match[2].rstrip(" \t")
 
     def _content_length(self, headers: CIMultiDict[str]) -> int | None:
@@ -180,7 +185,7 @@ class _HeadReader:
         # The RFC allows to merge equal values; a message that has two was put together by somebody confused.
         if len(values) > 1:
             self._fail(400, f"Content-Length sent {len(values)} times")
-        if _LENGTH.fullmatch(values[0]) is None or len(values[0]) > 19:
+        if _LENGTH.fullmatch(values[0]) is None:
             self._fail(400, f"Content-Length {shorten(values[0])} is not a length")
         return int(values[0])
 
@@ -253,7 +258,7 @@ class RequestReader(_HeadReader):
     def _refuse_body(self, headers: CIMultiDict[str]) -> None:
         if self._content_length(headers) == 0:
             return
-        codings = split_list(headers.getall("Transfer-Encoding", ()))
+        codings = split_tokens(headers.getall("Transfer-Encoding", ()))
         # RFC 9112 section 6.1: 501 for a coding the server does not understand.
         if codings and codings != ["chunked"]:
             self._fail(501, f"transfer coding {shorten(', '.join(codings))} is not supported")
@@ -282,7 +287,7 @@ class ResponseReader(_HeadReader):
     def feed(self, data: bytes) -> WSUpgradeResponse | None:
         """Take the next octets; the response when it is complete, after a 101 with the octets after it in `rest`.
 
-        Interim responses such as 103 are skipped (RFC 9110 section 15.2); they count in the size of the head.
+        A few interim responses such as 103 are skipped (RFC 9110 section 15.2).
 
         Raises:
             WSInvalidMessageError: What came is no valid response.
@@ -310,7 +315,7 @@ class ResponseReader(_HeadReader):
             WSInvalidMessageError: It is incomplete; caused by an EOFError.
         """
         if self._body is None:
-            what = f"within {shorten(self._buffer)}" if self._buffer else "before a response"
+            what = f"after {shorten(self._buffer)}" if self._buffer else "before the first byte"
             self._fail_eof(f"connection closed {what}")
         try:
             self._body.eof()
@@ -333,7 +338,7 @@ class ResponseReader(_HeadReader):
         length = self._content_length(headers)
         if length is not None:
             return FixedBody(length, max_size)
-        codings = split_list(headers.getall("Transfer-Encoding", ()))
+        codings = split_tokens(headers.getall("Transfer-Encoding", ()))
         return ChunkedBody(max_size) if codings[-1:] == ["chunked"] else UntilEofBody(max_size)
 
     def _skip_interim(self) -> bytes:
@@ -356,8 +361,8 @@ class ResponseReader(_HeadReader):
     def _check_start(self, head: bytearray) -> None:
         if head.startswith((b"\x15", b"\x16")):
             self._fail(400, "the server speaks TLS; the URL should be wss://")
-        if not head.startswith(b"HTTP/"[: len(head)]):
-            self._fail(400, f"it begins with {shorten(head)}")
+        if len(head) >= 5 and not head.startswith(b"HTTP/"):
+            self._fail(400, f"it begins with {shorten(head[:5])}")
 
     def _check_first_line(self, start: re.Match[bytes]) -> None:
         if not start[1].startswith(b"HTTP/1."):
@@ -377,19 +382,13 @@ class ResponseReader(_HeadReader):
             raise exc from EOFError(message)
 
 
-def shorten(text: str | bytes | bytearray) -> str:
-    """A printable, short form of what a peer sent."""
-    if not isinstance(text, str):
-        text = text.decode("latin-1")
-    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."
-
-
 def _explain_field(line: str) -> str:
+    """Why a line is no header; says nothing of its value, which may be a secret and ends in logs."""
+    name, colon, value = line.partition(":")
     if line[0] in " \t":
-        return "is folded; a field takes one line (RFC 9112 section 5.2)"
-    name, colon, _ = line.partition(":")
+        return "a header is folded over several lines (RFC 9112 section 5.2)"
     if not colon:
-        return "has no colon"
+        return f"header line {shorten(line)} has no colon"
     if name != name.rstrip(" \t"):
-        return "has space before the colon (RFC 9112 section 5.1)"
-    return "has a name that is not a token" if _NAME.fullmatch(name) is None else "has a control character in its value"
+        return f"header {shorten(name)} has space before the colon (RFC 9112 section 5.1)"
+    return explain_header(name, value)

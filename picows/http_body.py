@@ -43,7 +43,7 @@ class Body:
         """
         raise ValueError(f"connection closed after {len(self.content)} bytes of the body")
 
-    def _add(self, data: bytes) -> None:
+    def _add(self, data: bytes | bytearray) -> None:
         self.content += data[: self._max_size - len(self.content)]
         if len(self.content) >= self._max_size:
             self.is_complete = True
@@ -83,8 +83,9 @@ class ChunkedBody(Body):
 
     def __init__(self, max_size: int) -> None:
         super().__init__(max_size)
-        self._pending = b""
-        self._chunk_left = 0  # bytes of the current chunk still to come
+        self._pending = bytearray()
+        self._pos = 0  # octets of _pending that are done with
+        self._chunk_left = 0  # octets of the current chunk still to come
         self._trailer_left = _MAX_TRAILER_SIZE
         self._step = self._take_size
 
@@ -93,6 +94,8 @@ class ChunkedBody(Body):
         self._pending += data
         while not self.is_complete and self._step():
             pass
+        del self._pending[: self._pos]
+        self._pos = 0
 
     def _take_size(self) -> bool:
         line = self._take_line(_MAX_CHUNK_LINE_SIZE)
@@ -100,26 +103,28 @@ class ChunkedBody(Body):
             return False
         match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
-            raise ValueError(f"{line[:40]!r} is not the size of a chunk")
+            raise ValueError(f"{bytes(line[:40])!r} is not the size of a chunk")
         self._chunk_left = int(match[1], 16)
         self._step = self._take_data if self._chunk_left else self._take_trailer
         return True
 
     def _take_data(self) -> bool:
-        data = self._pending[: self._chunk_left]
-        self._pending = self._pending[len(data) :]
+        data = self._pending[self._pos : self._pos + self._chunk_left]
+        self._pos += len(data)
         self._chunk_left -= len(data)
         self._add(data)
-        if self._chunk_left == 0:
-            self._step = self._take_data_end
-        return self._chunk_left == 0
+        if self._chunk_left:
+            return False
+        self._step = self._take_data_end
+        return True
 
     def _take_data_end(self) -> bool:
-        if not b"\r\n".startswith(self._pending[:2]):
+        end = self._pending[self._pos : self._pos + 2]
+        if not b"\r\n".startswith(end):
             raise ValueError("a chunk is longer than its size")
-        if len(self._pending) < 2:
+        if len(end) < 2:
             return False
-        self._pending = self._pending[2:]
+        self._pos += 2
         self._step = self._take_size
         return True
 
@@ -131,14 +136,14 @@ class ChunkedBody(Body):
         self.is_complete = not line
         return True
 
-    def _take_line(self, max_size: int) -> bytes | None:
-        end = self._pending.find(b"\n", 0, max_size)
+    def _take_line(self, max_size: int) -> bytearray | None:
+        end = self._pending.find(b"\n", self._pos, self._pos + max_size)
         if end < 0:
-            if len(self._pending) >= max_size:
-                raise ValueError("a line of the chunked framing is too long")
+            if len(self._pending) - self._pos >= max_size:
+                raise ValueError("the chunked framing holds a line that is too long")
             return None
-        line = self._pending[:end]
+        line = self._pending[self._pos : end]
         if not line.endswith(b"\r"):
-            raise ValueError("a line of the chunked framing ends in LF without CR")
-        self._pending = self._pending[end + 1 :]
+            raise ValueError("the chunked framing holds a line that ends in LF without CR")
+        self._pos = end + 1
         return line[:-1]

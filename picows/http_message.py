@@ -23,10 +23,10 @@ REQUEST_LINE = re.compile(rf"({TOKEN}) ([!\"$-~]+) (HTTP/[0-9]\.[0-9])".encode()
 # Servers differ in the space before an empty reason phrase.
 STATUS_LINE = re.compile(rf"(HTTP/[0-9]\.[0-9]) ([1-9][0-9][0-9])(?: ({FIELD_VALUE}))?".encode("latin-1"))
 _FIELD_NAME = re.compile(TOKEN)
-_FIELD_VALUE = re.compile(FIELD_VALUE)
+_BAD_VALUE_CHARACTER = re.compile(r"[^\t -~\x80-\xff]")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class WSUpgradeRequest:
     """An HTTP request: the upgrade request of a handshake, or a plain one on the same port.
 
@@ -55,7 +55,7 @@ class WSUpgradeRequest:
         return b"%b\r\n%b\r\n" % (line, encode_headers(self.headers))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class WSUpgradeResponse:
     """An HTTP response: 101 completes the opening handshake, any other status refuses it.
 
@@ -182,8 +182,36 @@ def to_status(code: int) -> HTTPStatus | int:
 
 def get_reason_phrase(status: int) -> str:
     """The standard reason phrase; empty for a code without one."""
-    known = to_status(status)
+    known = status if isinstance(status, HTTPStatus) else to_status(status)
     return known.phrase if isinstance(known, HTTPStatus) else ""
+
+
+def shorten(text: str | bytes | bytearray) -> str:
+    """A printable, short form of what a peer sent."""
+    if not isinstance(text, str):
+        text = text.decode("latin-1")
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."
+
+
+def split_list(lines: Iterable[str]) -> list[str]:
+    """Elements of a header that is a comma-separated list, spread over any number of lines.
+
+    Empty elements are skipped (RFC 9110 section 5.6.1).
+    """
+    return [item for part in ",".join(lines).split(",") if (item := part.strip(" \t"))]
+
+
+def split_tokens(lines: Iterable[str]) -> list[str]:
+    """Lower-case elements of a list whose elements compare without case."""
+    return [item for part in ",".join(lines).lower().split(",") if (item := part.strip(" \t"))]
+
+
+def explain_header(name: str, value: str) -> str:
+    """What keeps a name and a value from being a header, or "". Leaves out the value, which may be secret."""
+    if _FIELD_NAME.fullmatch(name) is None:
+        return f"header name {shorten(name)} is not a token (RFC 9110 section 5.1)"
+    bad = _BAD_VALUE_CHARACTER.search(value)
+    return f"value of header {name} holds {bad[0]!r} at position {bad.start()}" if bad else ""
 
 
 def check_header(name: object, value: object) -> None:
@@ -191,52 +219,46 @@ def check_header(name: object, value: object) -> None:
 
     Raises:
         TypeError: Name or value is not a str.
-        ValueError: The name is not a token, or the value holds CR, LF, NUL or another octet HTTP does not allow.
+        ValueError: The name is not a token, or the value holds CR, LF, NUL or another character HTTP does not allow.
     """
     if not isinstance(name, str) or not isinstance(value, str):
         kinds = f"{type(name).__name__} and {type(value).__name__}"
         raise TypeError(f"name and value of header {name!r} must be str, not {kinds}")
-    if _FIELD_NAME.fullmatch(name) is None:
-        raise ValueError(f"header name {name!r} is not a token (RFC 9110 section 5.1)")
-    if _FIELD_VALUE.fullmatch(value) is None:
-        raise ValueError(f"value of header {name} holds a control or non-latin-1 character: {value!r}")
+    fault = explain_header(name, value)
+    if fault:
+        raise ValueError(fault)
 
 
 def copy_headers(headers: HeadersLike | None) -> CIMultiDict[str]:
     """Copy headers the user supplied, checked.
 
     Raises:
-        ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+        TypeError: They are neither a mapping nor pairs, or a name or value is not a str.
+        ValueError: A header is not one HTTP can carry; the message names it.
     """
-    if headers is None:
-        return CIMultiDict()
     copy: CIMultiDict[str] = CIMultiDict()
-    for name, value in headers.items() if isinstance(headers, Mapping) else headers:
-        check_header(name, value)
-        copy.add(name, value)
+    for pair in headers.items() if isinstance(headers, Mapping) else headers or ():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"headers must be a mapping or pairs of name and value, not hold a {type(pair).__name__}")
+        check_header(*pair)
+        copy.add(*pair)
     return copy
-
-
-def split_list(lines: Iterable[str]) -> list[str]:
-    """Lower-case elements of a header that is a list of tokens, spread over any number of lines.
-
-    Empty elements are skipped (RFC 9110 section 5.6.1).
-    """
-    return [item for line in lines for part in line.split(",") if (item := part.strip(" \t").lower())]
 
 
 def encode_headers(headers: CIMultiDict[str]) -> bytes:
     """Encode header lines, without the empty line that ends a head.
 
     Raises:
-        ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+        TypeError: A name or value is not a str.
+        ValueError: A header is not one HTTP can carry; the message names it.
     """
     try:
         lines = "".join([name + ": " + value + "\r\n" for name, value in headers.items()])
-        if len(FIELD_LINES.findall(lines)) == lines.count("\n"):
-            return lines.encode("latin-1")
+        # One line each, and every line a field. An empty value is one too, but not to FIELD_LINES.
+        is_clean = len(headers) == lines.count("\n") == len(FIELD_LINES.findall(lines))
     except TypeError:
-        pass
-    for name, value in headers.items():
-        check_header(name, value)
+        is_clean = False
+    if not is_clean:
+        for name, value in headers.items():
+            check_header(name, value)
     return lines.encode("latin-1")

@@ -81,7 +81,10 @@ def parse_url(url: str) -> WSParsedURL:
     Raises:
         WSInvalidURL: Another scheme than ws or wss, no host or a bad one, a port outside 1 to 65535, a fragment,
             a space or control character anywhere, or a user that HTTP Basic authentication cannot carry.
+        TypeError: The URL is not a str.
     """
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a str, not {type(url).__name__}")
     try:
         return _parse(url)
     except ValueError as exc:
