@@ -6,11 +6,13 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import NoReturn
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from picows.errors import WSInvalidURL
 
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
+# RFC 3986 appendix B: scheme, authority, path, query. Own, as what urlsplit refuses differs from Python to Python.
+_PARTS = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?]*))?([^?]*)(?:\?(.*))?", re.DOTALL)
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DNS_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -97,24 +99,24 @@ def _parse(url: str) -> WSParsedURL:
         _refuse(f"character {bad[0]!r} at position {bad.start()} must be percent-encoded")
     if "#" in url:
         _refuse("a fragment has no meaning here; a literal # is written %23")
-    # urlsplit refuses unbalanced brackets, and hosts that turn into a delimiter under NFKC normalization.
-    parts = urlsplit(url)
-    if parts.scheme not in _DEFAULT_PORTS:
-        _refuse(
-            f"scheme is {parts.scheme!r}, not ws or wss" if parts.scheme else "it doesn't start with ws:// or wss://"
-        )
-    user_info, at, host_port = parts.netloc.rpartition("@")
+    parts = _PARTS.fullmatch(url)
+    assert parts is not None
+    scheme, authority, path, query = parts.groups("")
+    scheme = scheme.lower()
+    if scheme not in _DEFAULT_PORTS:
+        _refuse(f"scheme is {scheme!r}, not ws or wss" if scheme else "it doesn't start with ws:// or wss://")
+    user_info, at, host_port = authority.rpartition("@")
     username, password = _split_user_info(user_info) if at else (None, None)
     host, port_text = _split_port(host_port)
     return WSParsedURL(
         url=url,
-        scheme=parts.scheme,
-        is_secure=parts.scheme == "wss",
-        netloc=parts.netloc,
+        scheme=scheme,
+        is_secure=scheme == "wss",
+        netloc=authority,
         host=_normalize_ipv6(host) if host.startswith("[") else _normalize_name(host),
-        port=_parse_port(port_text) if port_text else _DEFAULT_PORTS[parts.scheme],
-        path=_encode_non_ascii(parts.path),
-        query=_encode_non_ascii(parts.query),
+        port=_parse_port(port_text) if port_text else _DEFAULT_PORTS[scheme],
+        path=_encode_non_ascii(path),
+        query=_encode_non_ascii(query),
         username=username,
         password=password,
     )
@@ -146,10 +148,14 @@ def _decode_user_info(text: str) -> str:
 def _split_port(host_port: str) -> tuple[str, str]:
     if host_port.startswith("["):
         host, bracket, rest = host_port.partition("]")
+        if not bracket:
+            _refuse(f"{host_port!r} opens a bracket and doesn't close it")
         if rest and not rest.startswith(":"):
             _refuse(f"{rest!r} after the IPv6 address is not a port")
         return host + bracket, rest[1:]
     host, _, port = host_port.partition(":")
+    if ":" in port:
+        _refuse(f"{host_port!r} has more than one colon; an IPv6 address is written in brackets")
     return host, port
 
 
