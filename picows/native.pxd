@@ -1,6 +1,6 @@
 """Cython declarations of csrc/: the frame codec, masking, UTF-8, and the operating system.
 
-The headers say what each function means; a module that masks lists csrc/mask.c among its sources.
+The headers say what each function means. The masking kernels (csrc/mask.c) are part of one module, `native`.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -89,6 +89,7 @@ cdef extern from "csrc/mask.h" nogil:
         const char *name
         ws_mask_fn apply
 
+    uint32_t ws_key_at(uint32_t key, size_t pos) noexcept
     const ws_mask_impl *ws_mask_select() noexcept
     const ws_mask_impl *ws_mask_available(size_t index) noexcept
 
@@ -102,3 +103,6 @@ cdef extern from "csrc/platform.h" nogil:
     int64_t ws_send2(int fd, const void *head, size_t head_size, const void *body, size_t body_size) noexcept
     int64_t ws_recv(int fd, void *dst, size_t size) noexcept
     bint ws_would_block(int64_t result) noexcept
+
+cdef const ws_mask_impl* MASK       # the best kernel of this CPU
+cdef const ws_mask_impl* mask_impl(size_t index) noexcept

@@ -40,24 +40,17 @@ static void mask_scalar(uint8_t *dst, const uint8_t *src, size_t size, uint32_t 
 
 #ifdef WS_SIMD128
 
-/* The key for a piece that starts `pos` octets into the payload. These machines are little-endian. */
-static inline uint32_t key_at(uint32_t key, size_t pos)
-{
-    const unsigned bits = (unsigned)(pos & 3) * 8;
-    return key >> bits | key << ((32 - bits) & 31);
-}
-
 static inline void mask_up_to_3(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
 {
     if (size == 0)
         return;
     const size_t middle = size / 2, last = size - 1;
-    const uint8_t octets[3] = {
-        (uint8_t)(src[0] ^ key), (uint8_t)(src[middle] ^ key_at(key, middle)), (uint8_t)(src[last] ^ key_at(key, last))
-    };
-    dst[0] = octets[0];
-    dst[middle] = octets[1];
-    dst[last] = octets[2];
+    const uint8_t head = (uint8_t)(src[0] ^ key);       /* little-endian: the first octet is the lowest */
+    const uint8_t centre = (uint8_t)(src[middle] ^ ws_key_at(key, middle));
+    const uint8_t tail = (uint8_t)(src[last] ^ ws_key_at(key, last));
+    dst[0] = head;
+    dst[middle] = centre;
+    dst[last] = tail;
 }
 
 static inline void mask_4_to_7(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
@@ -66,14 +59,14 @@ static inline void mask_4_to_7(uint8_t *dst, const uint8_t *src, size_t size, ui
     memcpy(&head, src, 4);
     memcpy(&tail, src + size - 4, 4);
     head ^= key;
-    tail ^= key_at(key, size);          /* size - 4 and size are the same octet of the key */
+    tail ^= ws_key_at(key, size);          /* size and size - 4 meet the same octet of the key */
     memcpy(dst, &head, 4);
     memcpy(dst + size - 4, &tail, 4);
 }
 
 static inline void mask_8_to_16(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
 {
-    const uint32_t tail_key = key_at(key, size);
+    const uint32_t tail_key = ws_key_at(key, size);
     uint64_t head, tail;
     memcpy(&head, src, 8);
     memcpy(&tail, src + size - 8, 8);
@@ -133,7 +126,7 @@ static inline void store16(uint8_t *dst, block16 octets)
 static inline void mask_16_to_32(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
 {
     const block16 head = masked16(src, repeat16(key));
-    const block16 tail = masked16(src + size - 16, repeat16(key_at(key, size)));
+    const block16 tail = masked16(src + size - 16, repeat16(ws_key_at(key, size)));
     store16(dst, head);
     store16(dst + size - 16, tail);
 }
@@ -149,9 +142,9 @@ static void mask_simd128(uint8_t *dst, const uint8_t *src, size_t size, uint32_t
         return;
     }
     const block16 head = masked16(src, repeat16(key));
-    const block16 tail = masked16(src + size - 16, repeat16(key_at(key, size)));
+    const block16 tail = masked16(src + size - 16, repeat16(ws_key_at(key, size)));
     size_t i = 16 - ((uintptr_t)dst & 15);
-    const block16 key16 = repeat16(key_at(key, i));
+    const block16 key16 = repeat16(ws_key_at(key, i));
     for (; size - i > 64; i += 64) {
         const block16 b0 = masked16(src + i, key16), b1 = masked16(src + i + 16, key16);
         const block16 b2 = masked16(src + i + 32, key16), b3 = masked16(src + i + 48, key16);
@@ -185,7 +178,7 @@ WS_AVX2 static inline __m256i repeat32(uint32_t key)
 
 WS_AVX2 static inline void mask_33_to_128(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
 {
-    const __m256i head_key = repeat32(key), tail_key = repeat32(key_at(key, size));
+    const __m256i head_key = repeat32(key), tail_key = repeat32(ws_key_at(key, size));
     const __m256i head0 = masked32(src, head_key), tail0 = masked32(src + size - 32, tail_key);
     if (size > 64) {
         const __m256i head1 = masked32(src + 32, head_key), tail1 = masked32(src + size - 64, tail_key);
@@ -211,11 +204,11 @@ WS_AVX2 static void mask_avx2(uint8_t *dst, const uint8_t *src, size_t size, uin
         mask_33_to_128(dst, src, size, key);
         return;
     }
-    const __m256i tail_key = repeat32(key_at(key, size)), head = masked32(src, repeat32(key));
+    const __m256i tail_key = repeat32(ws_key_at(key, size)), head = masked32(src, repeat32(key));
     const __m256i tail3 = masked32(src + size - 128, tail_key), tail2 = masked32(src + size - 96, tail_key);
     const __m256i tail1 = masked32(src + size - 64, tail_key), tail0 = masked32(src + size - 32, tail_key);
     size_t i = 32 - ((uintptr_t)dst & 31);
-    const __m256i key32 = repeat32(key_at(key, i));
+    const __m256i key32 = repeat32(ws_key_at(key, i));
     for (; size - i > 128; i += 128) {
         const __m256i b0 = masked32(src + i, key32), b1 = masked32(src + i + 32, key32);
         const __m256i b2 = masked32(src + i + 64, key32), b3 = masked32(src + i + 96, key32);

@@ -24,6 +24,17 @@ typedef struct ws_mask_impl {
     ws_mask_fn apply;
 } ws_mask_impl;
 
+/* The key for a piece that starts `pos` octets into the payload. */
+static inline uint32_t ws_key_at(uint32_t key, size_t pos)
+{
+    const unsigned bits = (unsigned)(pos & 3) * 8;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return key << bits | key >> ((32 - bits) & 31);
+#else
+    return key >> bits | key << ((32 - bits) & 31);
+#endif
+}
+
 /* The best kernel for this CPU. Asks the CPU each time: call it once and keep the answer. */
 const ws_mask_impl *ws_mask_select(void);
 

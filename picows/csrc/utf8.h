@@ -1,9 +1,10 @@
 /*
  * UTF-8 as RFC 3629 section 4 has it: no surrogates, no overlong forms, nothing above U+10FFFF.
  *
- * Text arrives in pieces, cut anywhere. What has to be remembered between two pieces is how many
- * octets the character still lacks and which range the next one must lie in, so the state is just
- * that: lacking | lowest << 8 | highest << 16.
+ * Text arrives in pieces, cut anywhere, so the validator is a state machine: the state says which
+ * octets may come next. One octet costs a load and a shift and no branch, whatever the language:
+ * the row of an octet holds the next state for every present state, six bits each, and a state is
+ * the place of its six bits.
  */
 #ifndef WS_UTF8_H
 #define WS_UTF8_H
@@ -14,79 +15,88 @@
 
 enum {
     WS_UTF8_ACCEPT = 0,                 /* valid, and at a character boundary */
-    WS_UTF8_REJECT = 0x00ff01           /* invalid for good: its range, 0xff to 0, holds no octet */
+    WS_UTF8_LACKS_1 = 6,                /* so many octets from 80 to BF are to come */
+    WS_UTF8_LACKS_2 = 12,
+    WS_UTF8_LACKS_3 = 18,
+    WS_UTF8_AFTER_E0 = 24,              /* A0-BF: below would be overlong */
+    WS_UTF8_AFTER_ED = 30,              /* 80-9F: above would be a surrogate */
+    WS_UTF8_AFTER_F0 = 36,              /* 90-BF: below would be overlong */
+    WS_UTF8_AFTER_F4 = 42,              /* 80-8F: above would be past U+10FFFF */
+    WS_UTF8_REJECT = 48                 /* invalid for good */
 };
 
-static inline uint32_t ws_utf8_expect(uint32_t lacking, uint32_t lowest, uint32_t highest)
-{
-    return lacking | lowest << 8 | highest << 16;
-}
+/* Where an octet leads from the four states that lack something unspecific, and from the four "after". */
+#define WS_UTF8_ROW(accept, lacks_1, lacks_2, lacks_3, after_e0, after_ed, after_f0, after_f4)              \
+    ((uint64_t)(accept) | (uint64_t)(lacks_1) << 6 | (uint64_t)(lacks_2) << 12 | (uint64_t)(lacks_3) << 18   \
+     | (uint64_t)(after_e0) << 24 | (uint64_t)(after_ed) << 30 | (uint64_t)(after_f0) << 36                  \
+     | (uint64_t)(after_f4) << 42 | (uint64_t)WS_UTF8_REJECT << WS_UTF8_REJECT)
+#define WS_UTF8_FIRST(next) WS_UTF8_ROW(next, 48, 48, 48, 48, 48, 48, 48)
+#define WS_UTF8_NEXT(after_e0, after_ed, after_f0, after_f4) \
+    WS_UTF8_ROW(48, WS_UTF8_ACCEPT, WS_UTF8_LACKS_1, WS_UTF8_LACKS_2, after_e0, after_ed, after_f0, after_f4)
+#define WS_UTF8_4(row) row, row, row, row
+#define WS_UTF8_16(row) WS_UTF8_4(row), WS_UTF8_4(row), WS_UTF8_4(row), WS_UTF8_4(row)
 
-/* The state after the first octet of a character. */
-static inline uint32_t ws_utf8_lead(uint8_t octet)
-{
-    if (octet < 0x80)
-        return WS_UTF8_ACCEPT;
-    if (octet < 0xc2)                   /* a continuation octet, or the lead of an overlong pair */
-        return WS_UTF8_REJECT;
-    if (octet < 0xe0)
-        return ws_utf8_expect(1, 0x80, 0xbf);
-    if (octet < 0xf0)                   /* E0: no overlong forms; ED: no surrogates */
-        return ws_utf8_expect(2, octet == 0xe0 ? 0xa0 : 0x80, octet == 0xed ? 0x9f : 0xbf);
-    if (octet < 0xf5)                   /* F0: no overlong forms; F4: at most U+10FFFF */
-        return ws_utf8_expect(3, octet == 0xf0 ? 0x90 : 0x80, octet == 0xf4 ? 0x8f : 0xbf);
-    return WS_UTF8_REJECT;
-}
+static const uint64_t WS_UTF8_ROWS[256] = {
+    WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_ACCEPT)), WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_ACCEPT)),           /* 00-1F */
+    WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_ACCEPT)), WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_ACCEPT)),           /* 20-3F */
+    WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_ACCEPT)), WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_ACCEPT)),           /* 40-5F */
+    WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_ACCEPT)), WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_ACCEPT)),           /* 60-7F */
+    WS_UTF8_16(WS_UTF8_NEXT(WS_UTF8_REJECT, WS_UTF8_LACKS_1, WS_UTF8_REJECT, WS_UTF8_LACKS_2)),     /* 80-8F */
+    WS_UTF8_16(WS_UTF8_NEXT(WS_UTF8_REJECT, WS_UTF8_LACKS_1, WS_UTF8_LACKS_2, WS_UTF8_REJECT)),     /* 90-9F */
+    WS_UTF8_16(WS_UTF8_NEXT(WS_UTF8_LACKS_1, WS_UTF8_REJECT, WS_UTF8_LACKS_2, WS_UTF8_REJECT)),     /* A0-AF */
+    WS_UTF8_16(WS_UTF8_NEXT(WS_UTF8_LACKS_1, WS_UTF8_REJECT, WS_UTF8_LACKS_2, WS_UTF8_REJECT)),     /* B0-BF */
+    WS_UTF8_FIRST(WS_UTF8_REJECT), WS_UTF8_FIRST(WS_UTF8_REJECT),                                   /* C0-C1 */
+    WS_UTF8_FIRST(WS_UTF8_LACKS_1), WS_UTF8_FIRST(WS_UTF8_LACKS_1),                                 /* C2-C3 */
+    WS_UTF8_4(WS_UTF8_FIRST(WS_UTF8_LACKS_1)), WS_UTF8_4(WS_UTF8_FIRST(WS_UTF8_LACKS_1)),           /* C4-CB */
+    WS_UTF8_4(WS_UTF8_FIRST(WS_UTF8_LACKS_1)), WS_UTF8_16(WS_UTF8_FIRST(WS_UTF8_LACKS_1)),          /* CC-DF */
+    WS_UTF8_FIRST(WS_UTF8_AFTER_E0), WS_UTF8_4(WS_UTF8_FIRST(WS_UTF8_LACKS_2)),                     /* E0-E4 */
+    WS_UTF8_4(WS_UTF8_FIRST(WS_UTF8_LACKS_2)), WS_UTF8_4(WS_UTF8_FIRST(WS_UTF8_LACKS_2)),           /* E5-EC */
+    WS_UTF8_FIRST(WS_UTF8_AFTER_ED), WS_UTF8_FIRST(WS_UTF8_LACKS_2), WS_UTF8_FIRST(WS_UTF8_LACKS_2), /* ED-EF */
+    WS_UTF8_FIRST(WS_UTF8_AFTER_F0), WS_UTF8_FIRST(WS_UTF8_LACKS_3), WS_UTF8_FIRST(WS_UTF8_LACKS_3), /* F0-F2 */
+    WS_UTF8_FIRST(WS_UTF8_LACKS_3), WS_UTF8_FIRST(WS_UTF8_AFTER_F4), WS_UTF8_FIRST(WS_UTF8_REJECT), /* F3-F5 */
+    WS_UTF8_FIRST(WS_UTF8_REJECT), WS_UTF8_FIRST(WS_UTF8_REJECT),                                   /* F6-F7 */
+    WS_UTF8_4(WS_UTF8_FIRST(WS_UTF8_REJECT)), WS_UTF8_4(WS_UTF8_FIRST(WS_UTF8_REJECT)),             /* F8-FF */
+};
 
-/* The state after one more octet of a character under way. */
-static inline uint32_t ws_utf8_follow(uint32_t state, uint8_t octet)
+/* The state after `size` octets, looked at one by one. */
+static inline uint32_t ws_utf8_step(uint32_t state, const uint8_t *data, size_t size)
 {
-    const uint32_t lacking = (state & 0xff) - 1;
-    if (octet < (state >> 8 & 0xff) || octet > state >> 16)
-        return WS_UTF8_REJECT;
-    if (lacking == 0)
-        return WS_UTF8_ACCEPT;
-    return ws_utf8_expect(lacking, 0x80, 0xbf);
-}
-
-/* How many of the octets from `pos` on need no look of their own: whole ASCII words. */
-static inline size_t ws_utf8_skip_ascii(const uint8_t *data, size_t pos, size_t size)
-{
-    const uint64_t high_bits = 0x8080808080808080u;
-    uint64_t words[4];
-    while (size - pos >= sizeof words) {
-        memcpy(words, data + pos, sizeof words);
-        if ((words[0] | words[1] | words[2] | words[3]) & high_bits)
-            break;
-        pos += sizeof words;
-    }
-    while (size - pos >= sizeof words[0]) {
-        memcpy(words, data + pos, sizeof words[0]);
-        if (words[0] & high_bits)
-            break;
-        pos += sizeof words[0];
-    }
-    return pos;
+    uint64_t next = state;
+    for (size_t i = 0; i < size; i++)
+        next = WS_UTF8_ROWS[data[i]] >> (next & 63);
+    return (uint32_t)(next & 63);
 }
 
 /*
  * The state after `size` more octets; start with WS_UTF8_ACCEPT.
  *
- * WS_UTF8_REJECT comes at the first octet that cannot continue valid text, and stays.
+ * WS_UTF8_REJECT comes in the piece with the first octet that cannot continue valid text, and stays.
  */
 static inline uint32_t ws_utf8_feed(uint32_t state, const uint8_t *data, size_t size)
 {
+    const uint64_t high_bits = 0x8080808080808080u;
+    uint64_t words[4];
     size_t pos = 0;
-    while (pos < size && state != WS_UTF8_REJECT) {
-        if (state != WS_UTF8_ACCEPT) {
-            state = ws_utf8_follow(state, data[pos++]);
-            continue;
+    while (size - pos >= sizeof words[0]) {
+        if (state == WS_UTF8_ACCEPT && size - pos >= sizeof words) {
+            memcpy(words, data + pos, sizeof words);
+            if (((words[0] | words[1] | words[2] | words[3]) & high_bits) == 0) {
+                pos += sizeof words;
+                continue;
+            }
         }
-        pos = ws_utf8_skip_ascii(data, pos, size);
-        while (pos < size && state == WS_UTF8_ACCEPT)
-            state = ws_utf8_lead(data[pos++]);
+        memcpy(words, data + pos, sizeof words[0]);
+        if (state != WS_UTF8_ACCEPT || (words[0] & high_bits))
+            state = ws_utf8_step(state, data + pos, sizeof words[0]);
+        pos += sizeof words[0];
     }
-    return state;
+    return ws_utf8_step(state, data + pos, size - pos);
 }
+
+#undef WS_UTF8_ROW
+#undef WS_UTF8_FIRST
+#undef WS_UTF8_NEXT
+#undef WS_UTF8_4
+#undef WS_UTF8_16
 
 #endif
