@@ -19,8 +19,8 @@ from picows.handshake import ClientHandshake
 from picows.http_message import HeadersLike, WSUpgradeRequest, WSUpgradeResponse, copy_headers
 from picows.listener import WSListener
 from picows.network import checked_ssl_context, network_of
-from picows.options import DEFAULT_MAX_FRAME_SIZE, ConnectionOptions, LoggerLike
-from picows.protocol import ClientProtocol
+from picows.opening import ClientProtocol
+from picows.options import DEFAULT_MAX_FRAME_SIZE, ConnectionOptions, LoggerLike, aliased
 from picows.proxy import parse_proxy_url
 from picows.redirects import (
     for_other_origin,
@@ -38,12 +38,13 @@ from picows.url import WSParsedURL, parse_url
 ListenerFactory = Callable[[], WSListener] | Callable[[WSUpgradeRequest, WSUpgradeResponse], WSListener]
 
 
+@aliased("disconnect_on_error", "disconnect_on_exception")
 async def ws_connect(
     ws_listener_factory: ListenerFactory,
     url: str,
     *,
     ssl_context: ssl.SSLContext | None = None,
-    disconnect_on_exception: bool | None = None,
+    disconnect_on_exception: bool = True,
     websocket_handshake_timeout: float | None = 5,
     logger_name: str | LoggerLike | None = None,
     enable_auto_ping: bool = False,
@@ -66,7 +67,6 @@ async def ws_connect(
     validate_utf8: bool = False,
     coalesce: bool = False,
     busy_poll: float = 0,
-    disconnect_on_error: bool | None = None,
     **kwargs: Any,
 ) -> tuple[WSTransport, WSListener]:
     """Open a WebSocket connection.
@@ -109,11 +109,10 @@ async def ws_connect(
         validate_utf8: Fail invalid UTF-8 in text messages with 1007 as soon as it arrives.
         coalesce: Send small frames of one turn of the event loop together.
         busy_poll: Microseconds to poll for an answer after sending, instead of sleeping; 0: never.
-        disconnect_on_error: The older name of `disconnect_on_exception`.
         **kwargs: Passed to the loop's ``create_connection``: ``local_addr``, ``family``, ``server_hostname``,
             ``happy_eyeballs_delay``, ``ssl_handshake_timeout``, ... With a proxy, those about TLS are for the
             server behind it, the others for the way to the proxy. ``host`` and ``port`` replace those of `url`
-            for connecting.
+            for connecting. ``disconnect_on_error`` is taken as the older name of `disconnect_on_exception`.
 
     Returns:
         The transport and the listener.
@@ -130,7 +129,6 @@ async def ws_connect(
     options = ConnectionOptions.for_client(
         logger_name=logger_name,
         disconnect_on_exception=disconnect_on_exception,
-        disconnect_on_error=disconnect_on_error,
         websocket_handshake_timeout=websocket_handshake_timeout,
         enable_auto_ping=enable_auto_ping,
         auto_ping_idle_timeout=auto_ping_idle_timeout,
@@ -214,5 +212,7 @@ class _Connector:
             return await protocol.opened()
         except (Exception, asyncio.CancelledError):
             protocol.abort()
-            await protocol.closed()
+            # The transports of all loops close their socket in the iteration that follows. Waiting for connection_lost
+            # would be a mistake: after a cancelled create_connection, uvloop does not call it.
+            await asyncio.sleep(0)
             raise

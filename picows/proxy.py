@@ -117,9 +117,14 @@ class TunnelStream(asyncio.Protocol):
         self._proxy = proxy
         self._received = bytearray()  # not consumed yet
         self._wakeup: asyncio.Future[None] | None = None
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loss: Exception | None = None
         self._is_connected = False
+
+    @property
+    def name(self) -> str:
+        """The proxy for messages: nothing secret."""
+        host = f"[{self._proxy.host}]" if ":" in self._proxy.host else self._proxy.host
+        return f"proxy {self._proxy.scheme}://{host}:{self._proxy.port}"
 
     async def open_tunnel(self, host: str, port: int) -> None:
         """Ask the proxy to connect to ``host`` and ``port``.
@@ -131,7 +136,7 @@ class TunnelStream(asyncio.Protocol):
         host = host.partition("%")[0]  # the zone of an IPv6 address means nothing to another machine
         kind = _PROXY_TYPES[proxy.scheme]
         if kind is ProxyType.SOCKS4 and ":" in host:
-            raise ProxyError(f"{self._name} cannot connect to [{host}]: SOCKS4 has no IPv6 addresses")
+            raise ProxyError(f"{self.name} cannot connect to [{host}]: SOCKS4 has no IPv6 addresses")
         user, password = _credentials(kind, proxy)
         connected = cast(Proxy, _Connected(self))
         negotiation = Proxy(kind, proxy.host, proxy.port, user, password, rdns=True, forward=connected)
@@ -140,23 +145,29 @@ class TunnelStream(asyncio.Protocol):
         except ProxyError as exc:
             code = exc.error_code
             hint = " (give user:password@ in the proxy URL)" if code == 407 and user is None else ""
-            message = f"{self._name} did not open a tunnel to {host}:{port}: {_printable(exc)}{hint}"
+            message = f"{self.name} did not open a tunnel to {host}:{port}: {_printable(exc)}{hint}"
             raise ProxyError(message, error_code=code) from exc
+        self._check_is_open(self.transport)
         if self._received:
             # Both TLS and WebSocket begin with the client: whatever came, it is not from the server.
-            raise ProxyError(f"{self._name} sent {len(self._received)} bytes after its reply, before the server could")
+            raise ProxyError(f"{self.name} sent {len(self._received)} bytes after its reply, before the server could")
 
     def hand_over(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
         """Make ``protocol`` the one of ``transport``, which is this stream's own or TLS started on it."""
+        self._check_is_open(transport)
         self._is_connected = False
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
-    async def abort(self) -> None:
-        """Drop the connection, if there is one, and wait until its socket is closed."""
+    def abort(self) -> None:
+        """Drop the connection, if there is one that nobody else has."""
         if self._is_connected:
             self.transport.abort()
-            await asyncio.shield(self._closed)
+
+    def _check_is_open(self, transport: asyncio.Transport) -> None:
+        # The next protocol would never hear of an end that this one was told.
+        if transport.is_closing():
+            raise ProxyError(f"{self.name} closed the connection after it had opened the tunnel")
 
     # Called by python-socks: its stream.
 
@@ -202,8 +213,6 @@ class TunnelStream(asyncio.Protocol):
             self._loss = ProxyError("it closed the connection")
             self._loss.__cause__ = exc
         self._is_connected = False
-        if not self._closed.done():
-            self._closed.set_result(None)
         self._wake()
 
     def _take(self, size: int) -> bytes:
@@ -221,8 +230,3 @@ class TunnelStream(asyncio.Protocol):
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
-
-    @property
-    def _name(self) -> str:
-        host = f"[{self._proxy.host}]" if ":" in self._proxy.host else self._proxy.host
-        return f"proxy {self._proxy.scheme}://{host}:{self._proxy.port}"

@@ -77,7 +77,8 @@ def too_many_redirects(limit: int, url: WSParsedURL, answer: WSInvalidStatusErro
 def _location(url: WSParsedURL, answer: WSInvalidStatusError) -> str:
     values = answer.response.headers.getall("Location", []) if answer.response is not None else []
     if len(values) == 1:
-        return values[0].strip()
+        # A Location is ASCII (RFC 9110 section 10.2.2); servers that send more mean UTF-8, headers are read as Latin-1.
+        return values[0].encode("latin-1").decode("utf-8", "surrogateescape")
     problem = "no Location header" if not values else f"{len(values)} Location headers"
     description = f"{origin(url)} answered {_status(answer)} with {problem}"
     value = ", ".join(values) or None

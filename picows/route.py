@@ -64,7 +64,7 @@ class Route:
         Raises:
             ValueError: It leads to one place, whatever the URL says.
         """
-        fixed = [name for name in ("host", "port") if name in self.keywords]
+        fixed: list[str] = [name for name in ("host", "port") if name in self.keywords]
         if self.path is not None:
             fixed = ["path"]
         if fixed:
@@ -91,7 +91,7 @@ class Route:
             to_proxy |= _tls_keywords(proxy, self.proxy_ssl_context)
         stream = TunnelStream(proxy)
         try:
-            await self._dial(proxy, stream, to_proxy)
+            await self._dial_proxy(proxy, stream, to_proxy)
             await stream.open_tunnel(url.host, url.port)
             transport = stream.transport
             if url.is_secure:
@@ -99,7 +99,14 @@ class Route:
                 transport = await self._start_tls(stream, for_tls)
             stream.hand_over(transport, protocol)
         finally:
-            await stream.abort()
+            stream.abort()
+
+    async def _dial_proxy(self, proxy: WSParsedURL, stream: TunnelStream, keywords: dict[str, Any]) -> None:
+        try:
+            await self._dial(proxy, stream, keywords)
+        except OSError as exc:
+            exc.add_note(f"while connecting to {stream.name}")
+            raise
 
     async def _start_tls(self, stream: TunnelStream, keywords: dict[str, Any]) -> asyncio.Transport:
         """TLS inside the tunnel, which itself may be inside TLS."""

@@ -1,0 +1,7 @@
+"""What Cython code cimports: `from picows cimport WSListener, WSTransport, WSFrame, WSMsgType, ...`."""
+
+from picows.closing cimport WSCloseHandshake, WSCloseInfo
+from picows.enums cimport NoResult, WSAutoPingStrategy, WSCloseCode, WSMsgType
+from picows.frame cimport WSFrame
+from picows.listener cimport WSListener
+from picows.transport cimport WSTransport

@@ -1,0 +1,41 @@
+"""Memory that the event loop writes into and that frames point into."""
+
+from libc.stdint cimport uint8_t
+
+
+cdef enum:
+    READ_SIZE = 65536       # bytes asked from the socket at once: larger reads fall out of the CPU cache
+    MIN_READ_SIZE = 16384   # a held buffer with less free room than this is replaced
+
+
+cdef class ReadBuffer:
+    cdef:
+        uint8_t* data
+        size_t size           # bytes
+        bytes keeper          # the bytes object whose memory this is, or None: the memory is ours
+
+    @staticmethod
+    cdef ReadBuffer allocate(size_t size)
+    @staticmethod
+    cdef ReadBuffer over(bytes keeper, size_t pos, size_t size)
+
+
+cdef class ReadScratch:
+    cdef:
+        ReadBuffer buffer
+        size_t pos            # next read begins here: what lies before is held by somebody
+        bint is_in_use        # a read is being delivered from it
+        object _view          # memoryview of buffer[pos:], made once: most reads hand out the same one
+
+    cdef object writable_view(self, size_t skip)
+    cdef size_t free_pos(self)
+    cdef void release(self, size_t used_end)
+
+
+cdef class ReadPool:
+    cdef list _scratches
+
+    cdef ReadScratch peek(self)
+
+
+cdef ReadPool thread_pool()

@@ -1,0 +1,32 @@
+"""Frames as listeners see them."""
+
+from libc.stdint cimport uint8_t
+
+from picows.enums cimport WSCloseCode, WSMsgType
+
+
+cdef class WSFrame:
+    cdef:
+        char* payload_ptr                # unmasked payload; valid while the frame is held, or until the callback returns
+        readonly Py_ssize_t payload_size # bytes
+        readonly Py_ssize_t tail_size    # bytes behind this frame in the same read
+        readonly WSMsgType msg_type
+        readonly bint fin
+        readonly bint rsv1
+        readonly bint rsv2
+        readonly bint rsv3
+        readonly bint last_in_buffer
+        object owner                     # keeps payload_ptr alive: a ReadBuffer, or bytes that are the payload
+        Py_ssize_t exports               # views that exist now
+        bint copies_views                # small views get memory of their own
+
+    cpdef bytes get_payload_as_bytes(self)
+    cpdef str get_payload_as_utf8_text(self)
+    cpdef str get_payload_as_utf8(self)
+    cpdef str get_payload_as_ascii_text(self)
+    cpdef object get_payload_as_memoryview(self)
+    cpdef WSCloseCode get_close_code(self)
+    cpdef bytes get_close_message(self)
+    cpdef str get_close_reason(self)
+    cdef bint was_kept(self)
+    cdef int detach(self) except -1

@@ -1,0 +1,122 @@
+# cython: auto_pickle=False
+"""Frames as listeners see them: a header's facts and a view of the payload.
+
+A frame holds the memory it points into, and a view of it holds the frame, so neither can dangle. While nobody keeps it, one
+frame object serves a whole connection.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
+from picows.enums cimport WSCloseCode, WSMsgType
+
+cdef enum:
+    SMALL_PAYLOAD = 4096   # bytes: below it a kept payload moves out, so that it pins at most 16 times its size
+
+_NAMES = {0x0: "CONTINUATION", 0x1: "TEXT", 0x2: "BINARY", 0x8: "CLOSE", 0x9: "PING", 0xA: "PONG"}
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class WSFrame:
+    """One received frame (RFC 6455 section 5.2), its payload unmasked.
+
+    Frames come from the library, to ``on_ws_frame``. A frame may be kept: it stays valid and unchanged for as long as it, or a
+    view made from it, is held. ``memoryview(frame)`` and every function that takes bytes-like objects accept it.
+    """
+
+    def __init__(self):
+        raise TypeError("WSFrame objects are made by picows: they arrive in WSListener.on_ws_frame")
+
+    cpdef bytes get_payload_as_bytes(self):
+        """The payload as bytes; no copy is made of a frame that arrived in a buffer of its own."""
+        if PyBytes_CheckExact(self.owner) and PyBytes_GET_SIZE(self.owner) == self.payload_size:
+            return <bytes> self.owner
+        return PyBytes_FromStringAndSize(self.payload_ptr, self.payload_size)
+
+    cpdef str get_payload_as_utf8_text(self):
+        """The payload decoded as UTF-8, a new str on each call.
+
+        Raises:
+            UnicodeDecodeError: The payload is not UTF-8; a fragment may also end inside a character.
+        """
+        return PyUnicode_DecodeUTF8(self.payload_ptr, self.payload_size, NULL)
+
+    cpdef str get_payload_as_utf8(self):
+        """The same as :meth:`get_payload_as_utf8_text`."""
+        return PyUnicode_DecodeUTF8(self.payload_ptr, self.payload_size, NULL)
+
+    cpdef str get_payload_as_ascii_text(self):
+        """The payload decoded as ASCII, a new str on each call: faster than UTF-8 where the peer sends only ASCII.
+
+        Raises:
+            UnicodeDecodeError: An octet is above 127.
+        """
+        return PyUnicode_DecodeASCII(self.payload_ptr, self.payload_size, NULL)
+
+    cpdef object get_payload_as_memoryview(self):
+        """A read-only view of the payload, without a copy; it stays valid for as long as it is held."""
+        return PyMemoryView_FromObject(self)
+
+    cpdef WSCloseCode get_close_code(self):
+        """The code of a CLOSE frame, NO_INFO when it has none; only meaningful for CLOSE frames."""
+        if self.payload_size < 2:
+            return WSCloseCode.NO_INFO
+        return <WSCloseCode> ((<unsigned char> self.payload_ptr[0]) << 8 | <unsigned char> self.payload_ptr[1])
+
+    cpdef bytes get_close_message(self):
+        """The reason of a CLOSE frame as bytes, None when it has none; only meaningful for CLOSE frames."""
+        if self.payload_size <= 2:
+            return None
+        return PyBytes_FromStringAndSize(self.payload_ptr + 2, self.payload_size - 2)
+
+    cpdef str get_close_reason(self):
+        """The reason of a CLOSE frame as text, None when it has none; only meaningful for CLOSE frames."""
+        if self.payload_size <= 2:
+            return None
+        return PyUnicode_DecodeUTF8(self.payload_ptr + 2, self.payload_size - 2, NULL)
+
+    def __len__(self):
+        return self.payload_size
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        if self.copies_views and self.exports == 0 and self.payload_size < SMALL_PAYLOAD:
+            self.detach()
+        PyBuffer_FillInfo(view, self, self.payload_ptr, self.payload_size, 1, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer* view):
+        self.exports -= 1
+
+    def __str__(self):
+        name = _NAMES.get(int(self.msg_type), int(self.msg_type))
+        reserved = "".join(f", rsv{n}" for n, bit in enumerate((self.rsv1, self.rsv2, self.rsv3), 1) if bit)
+        return f"WSFrame({name}, fin={bool(self.fin)}{reserved}, payload_size={self.payload_size})"
+
+    def __repr__(self):
+        return str(self)
+
+    cdef bint was_kept(self):
+        """Called when a callback is over and the frame is still held: a small payload leaves the read buffer if it can.
+
+        Returns:
+            Whether a view of a small payload outlived the callback, and so the whole read buffer has to.
+        """
+        if self.payload_size >= SMALL_PAYLOAD or PyBytes_CheckExact(self.owner):
+            return False
+        if self.exports > 0:
+            return True
+        self.detach()
+        return False
+
+    cdef int detach(self) except -1:
+        """Move the payload to memory of its own; only while no view exists."""
+        if PyBytes_CheckExact(self.owner):
+            return 0
+        cdef bytes payload = PyBytes_FromStringAndSize(self.payload_ptr, self.payload_size)
+        self.owner = payload
+        self.payload_ptr = PyBytes_AS_STRING(payload)
+        return 0

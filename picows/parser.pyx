@@ -1,0 +1,350 @@
+"""From a stream of bytes to frames (RFC 6455 section 5.2), however the stream is cut.
+
+A read goes to one of two places. Normally to the scratch all connections of the thread share: frames are views into it, and what
+is left of a partial small frame moves to `_rest` until the next read. A frame whose payload did not arrive with its header gets memory
+of exactly its size, and further reads go straight into it: one allocation, no growing, and the finished frame owns a
+ready bytes object. Memory follows what has arrived, not what was announced.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from libc.errno cimport EAGAIN
+from libc.stdint cimport UINT64_MAX, int64_t
+from libc.string cimport memcpy
+from picows.buffer cimport READ_SIZE
+from picows.closing cimport violation
+from picows.enums cimport WSMsgType
+from picows.native cimport (
+    MASK, WS_INCOMPLETE, WS_OK, WS_OPCODE_CLOSE, WS_RSV1, WS_RSV2, WS_RSV3, ws_check_close, ws_check_header, ws_check_text,
+    ws_clock_ns, ws_decode_header, ws_end_frame, ws_frame_wants_text_check, ws_key_at, ws_recv, ws_would_block,
+)
+
+from picows.enums import WSCloseCode
+from picows.errors import WSProtocolError
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define ws_is_kept(frame) 1   /* a reference count proves nothing while other threads run */
+    #else
+    #define ws_is_kept(frame) (Py_REFCNT(frame) != 2)   /* the parser and the loop that delivers it */
+    #endif
+    """
+    bint ws_is_kept(PyObject* frame) noexcept
+
+cdef enum:
+    SMALL_FRAME = 16384        # bytes: a smaller partial frame waits in `_rest` and is read again with what follows
+    RESERVED_AT_ONCE = 1 << 20 # bytes: larger payloads are reserved when ARRIVED_FIRST of them have come
+    ARRIVED_FIRST = 65536      # bytes
+
+cdef class FrameParser:
+    """The rules for one direction of one connection, and the memory its bytes arrive in."""
+
+    def __init__(
+        self, *, bint expects_mask, max_frame_size, bint strict, int allowed_rsv, bint validate_utf8, ReadPool pool
+    ):
+        self._rules.max_payload_size = UINT64_MAX if max_frame_size is None else max_frame_size
+        self._rules.expects_mask = expects_mask
+        self._rules.strict = strict
+        self._rules.allowed_rsv = <uint8_t> allowed_rsv
+        self._rules.validate_utf8 = validate_utf8
+        self._pool = pool
+
+    cdef object read_target(self):
+        """A writable view for the event loop's next read, never empty."""
+        cdef size_t missing
+        if self._is_delivering or self.is_held_back:
+            self._aside = ReadBuffer.allocate(READ_SIZE)
+            return memoryview(self._aside)
+        if self._large_payload is not None:
+            # One byte more than the payload needs (the NUL of the bytes object): a read that does not fill its buffer
+            # tells the loop that the socket is empty, and saves the call that would find out.
+            missing = PyBytes_GET_SIZE(self._large_payload) - self._large_filled
+            self._large_view = ReadBuffer.over(self._large_payload, self._large_filled, missing + 1)
+            return memoryview(self._large_view)
+        self._scratch = self._pool.peek()
+        return self._scratch.writable_view(0 if self._rest is None else self._rest.size)
+
+    cdef int received(self, size_t size) except -1:
+        """The loop wrote `size` bytes into the view that `read_target` gave.
+
+        Returns:
+            1 when frames may be delivered now, 0 when the bytes had to be put behind others.
+        """
+        cdef ReadBuffer rest = self._rest
+        if self._aside is not None:
+            self._set_rest(NULL if rest is None else rest.data, 0 if rest is None else rest.size, self._aside.data, size)
+            self._aside = None
+            self.is_held_back = True
+            return 0
+        self._is_delivering = True
+        if self._large_view is not None:
+            self._large_received(size)
+            return 1
+        self._scratch.is_in_use = True
+        self._source = self._scratch.buffer
+        self._pos = self._source.data + self._scratch.pos
+        self._end = self._pos + size
+        if rest is not None:
+            memcpy(self._pos, rest.data, rest.size)
+            self._end += rest.size
+            self._rest = None
+        return 1
+
+    cdef int take_rest(self) except -1:
+        """Deliver what was held back, without a new read."""
+        cdef size_t taken
+        self.is_held_back = False
+        self._is_delivering = True
+        if self._rest is None:
+            return 0
+        self._source = self._rest
+        self._rest = None
+        self._pos = self._source.data
+        self._end = self._pos + self._source.size
+        while self._pos < self._end and self._large_missing() > 0:
+            taken = min(<size_t> (self._end - self._pos), PyBytes_GET_SIZE(self._large_payload) - self._large_filled)
+            memcpy(PyBytes_AS_STRING(self._large_payload) + self._large_filled, self._pos, taken)
+            self._pos += taken
+            self._large_received(taken)
+        return 0
+
+    cdef bint has_unparsed(self):
+        """Whether bytes of the present delivery are not parsed yet (they need not be a whole frame)."""
+        return self._pos < self._end
+
+    cdef WSFrame next_frame(self):  # hot
+        """The next complete frame, or None until more bytes arrive.
+
+        The frame is reused for the next one unless `recycle` finds that somebody kept it.
+        """
+        cdef:
+            ws_frame_header header
+            size_t unread = self._end - self._pos
+            uint8_t* payload
+            int status
+        if self._large_payload is not None:
+            return self._large_frame()
+        status = ws_decode_header(self._pos, unread, &header)
+        if status == WS_INCOMPLETE:
+            return None
+        if status == WS_OK:
+            status = ws_check_header(&self._rules, &header)
+        if status != WS_OK:
+            self._fail(status, &header)
+        # Subtract, do not add: the peer chose payload_len, and a sum can wrap around.
+        if header.payload_len > unread - header.size:
+            if header.payload_len > SMALL_FRAME or ws_frame_wants_text_check(&self._rules, &header):
+                self._begin_large(&header)
+            return None
+        payload = self._pos + header.size
+        if header.has_mask:
+            MASK.apply(payload, payload, header.payload_len, header.key)
+        if ws_frame_wants_text_check(&self._rules, &header):
+            status = ws_check_text(&self._rules, payload, header.payload_len)
+        elif header.opcode == WS_OPCODE_CLOSE:
+            status = ws_check_close(payload, header.payload_len)
+        if status == WS_OK:
+            status = ws_end_frame(&self._rules, &header)
+        if status != WS_OK:
+            self._fail(status, &header)
+        self._pos = payload + header.payload_len
+        return self._make_frame(&header, payload, self._source)
+
+    cdef WSFrame _make_frame(self, const ws_frame_header* header, uint8_t* payload, object owner):  # hot
+        cdef WSFrame frame = self._spare
+        if frame is None:
+            frame = WSFrame.__new__(WSFrame)
+            self._spare = frame
+        if frame.owner is not owner:
+            frame.owner = owner
+        frame.payload_ptr = <char*> payload
+        frame.payload_size = <Py_ssize_t> header.payload_len
+        frame.msg_type = <WSMsgType> header.opcode
+        frame.fin = header.fin
+        frame.rsv1 = header.rsv & WS_RSV1 != 0
+        frame.rsv2 = header.rsv & WS_RSV2 != 0
+        frame.rsv3 = header.rsv & WS_RSV3 != 0
+        frame.tail_size = self._end - self._pos
+        frame.last_in_buffer = self._end == self._pos
+        frame.copies_views = self._views_outlive_callbacks
+        return frame
+
+    cdef int recycle(self, WSFrame frame) except -1:  # hot
+        """The callbacks for `frame` are over: reuse it, unless somebody kept it."""
+        if ws_is_kept(<PyObject*> frame):
+            if frame.was_kept():
+                self._views_outlive_callbacks = True
+            self._spare = None
+        return 0
+
+    cdef int forget_frame(self) except -1:
+        """The callbacks for a frame failed; a traceback may hold it, so it is not used again."""
+        self._spare = None
+        return 0
+
+    cdef bytes take_raw(self, size_t size):
+        """What the loop read, before frames were to be expected."""
+        return PyBytes_FromStringAndSize(<char*> self._scratch.buffer.data + self._scratch.pos, size)
+
+    cdef int join_pollers(self) except -1:
+        self._pool.pollers += 1
+        return 0
+
+    cdef int leave_pollers(self) except -1:
+        self._pool.pollers -= 1
+        return 0
+
+    cdef bint is_only_poller(self):
+        """Whether no other connection of the thread would have to wait while this one polls."""
+        return self._pool.pollers == 1
+
+    cdef int64_t poll(self, int fd, int64_t nanoseconds) except? -1:
+        """Read from the socket until something comes or time is up; then as if the loop had read it.
+
+        Returns:
+            Bytes for `received`, 0 at the end of the stream, or a negative errno.
+        """
+        cdef size_t skip = 0 if self._rest is None else self._rest.size
+        cdef uint8_t* target
+        cdef size_t room
+        cdef int64_t result, deadline = ws_clock_ns() + nanoseconds
+        if self._large_payload is not None or self.is_held_back or self._is_delivering:
+            return -EAGAIN
+        self._scratch = self._pool.peek()
+        skip += self._scratch.free_pos()
+        target = self._scratch.buffer.data + skip
+        room = READ_SIZE - skip
+        with nogil:
+            while True:
+                result = ws_recv(fd, target, room)
+                if not ws_would_block(result) or ws_clock_ns() >= deadline:
+                    break
+        return result
+
+    cdef int end_read(self, bint hold_back) except -1:
+        """The delivery is over: keep what is left of it, give the scratch back.
+
+        Args:
+            hold_back: Whole frames may be left; they wait for `take_rest`.
+        """
+        cdef size_t left = self._end - self._pos
+        cdef size_t used_end
+        if left > 0:
+            if self._rest is None:
+                self._set_rest(self._pos, left, NULL, 0)
+            else:
+                self._set_rest(self._pos, left, self._rest.data, self._rest.size)
+        if hold_back:
+            self.is_held_back = True
+        if self._spare is not None:
+            self._spare.owner = None
+        if self._scratch is not None and self._scratch.is_in_use and self._source is self._scratch.buffer:
+            used_end = self._end - self._source.data
+            self._source = None
+            self._scratch.release(used_end)
+        self._source = None
+        self._pos = self._end = NULL
+        self._is_delivering = False
+        return 0
+
+    cdef int discard(self) except -1:
+        """Forget everything that was received and not delivered."""
+        self._pos = self._end
+        self._rest = None
+        self.is_held_back = False
+        self._large_payload = None
+        self._large_view = None
+        return 0
+
+    cdef size_t buffered_size(self):
+        """Bytes held for a frame that is not complete, or held back by a pause."""
+        cdef size_t size = self._end - self._pos
+        if self._rest is not None:
+            size += self._rest.size
+        if self._large_payload is not None:
+            size += self._large_filled
+        return size
+
+    cdef int _set_rest(self, const uint8_t* first, size_t first_size, const uint8_t* second, size_t second_size) except -1:
+        cdef ReadBuffer rest = ReadBuffer.allocate(first_size + second_size)
+        if first_size > 0:
+            memcpy(rest.data, first, first_size)
+        if second_size > 0:
+            memcpy(rest.data + first_size, second, second_size)
+        self._rest = rest
+        return 0
+
+    cdef int _fail(self, int status, const ws_frame_header* header) except -1:
+        raise violation(status, header.payload_len, self._rules.max_payload_size)
+
+    cdef int _begin_large(self, const ws_frame_header* header) except -1:
+        """The payload did not arrive whole: give it memory of its own and move what has come there."""
+        cdef size_t capacity = header.payload_len
+        cdef size_t arrived = self._end - self._pos - header.size
+        if capacity > RESERVED_AT_ONCE and arrived < ARRIVED_FIRST:
+            capacity = ARRIVED_FIRST
+        self._large_payload = reserve(capacity)
+        self._large_header = header[0]
+        self._large_filled = arrived
+        self._large_unmasked = 0
+        memcpy(PyBytes_AS_STRING(self._large_payload), self._pos + header.size, arrived)
+        self._pos = self._end
+        return self._large_advance()
+
+    cdef size_t _large_missing(self):
+        """Bytes that the payload under way still needs; 0 when there is none."""
+        return 0 if self._large_payload is None else self._large_header.payload_len - self._large_filled
+
+    cdef int _large_received(self, size_t size) except -1:
+        """`size` bytes went into the payload under way; the last may be the first byte of what follows it."""
+        cdef size_t capacity = PyBytes_GET_SIZE(self._large_payload)
+        cdef bytes grown
+        cdef char* memory
+        self._large_view = None
+        self._large_filled += size
+        if capacity < self._large_header.payload_len and self._large_filled >= capacity:
+            grown = reserve(self._large_header.payload_len)
+            memcpy(PyBytes_AS_STRING(grown), PyBytes_AS_STRING(self._large_payload), self._large_filled)
+            self._large_payload = grown
+        elif self._large_filled > capacity:
+            memory = PyBytes_AS_STRING(self._large_payload)
+            self._set_rest(<const uint8_t*> memory + capacity, 1, NULL, 0)
+            memory[capacity] = 0
+            self._large_filled = capacity
+        return self._large_advance()
+
+    cdef int _large_advance(self) except -1:
+        """Unmask and check what has newly arrived, while it is in the cache: bad text fails before the frame is complete."""
+        cdef:
+            uint8_t* fresh = <uint8_t*> PyBytes_AS_STRING(self._large_payload) + self._large_unmasked
+            size_t size = self._large_filled - self._large_unmasked
+            int status = WS_OK
+        if self._large_header.has_mask:
+            MASK.apply(fresh, fresh, size, ws_key_at(self._large_header.key, self._large_unmasked))
+        self._large_unmasked = self._large_filled
+        if ws_frame_wants_text_check(&self._rules, &self._large_header):
+            status = ws_check_text(&self._rules, fresh, size)
+        if status != WS_OK:
+            self._fail(status, &self._large_header)
+        return 0
+
+    cdef WSFrame _large_frame(self):
+        """The frame whose payload was read into memory of its own, or None while bytes of it are missing."""
+        cdef bytes payload = self._large_payload
+        cdef int status
+        if self._large_missing() > 0:
+            return None
+        self._large_payload = None
+        status = ws_end_frame(&self._rules, &self._large_header)
+        if status != WS_OK:
+            self._fail(status, &self._large_header)
+        return self._make_frame(&self._large_header, <uint8_t*> PyBytes_AS_STRING(payload), payload)
+
+
+cdef bytes reserve(size_t size):
+    """Memory for a payload, which costs nothing until it is written to; WSProtocolError when there is none."""
+    try:
+        return PyBytes_FromStringAndSize(NULL, size)
+    except (MemoryError, OverflowError):
+        raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, f"cannot reserve {size} bytes for a frame") from None
