@@ -95,7 +95,8 @@ cdef class ReadScratch:
 
     cdef object writable_view(self, size_t skip):
         """Where the next read goes: the free part of the buffer, `skip` bytes in."""
-        if self.pos > 0 and ws_reference_count(<PyObject*> self.buffer) == IDLE_REFERENCES:
+        cdef Py_ssize_t idle_references = IDLE_REFERENCES if self._view is not None else IDLE_REFERENCES - 1
+        if self.pos > 0 and ws_reference_count(<PyObject*> self.buffer) == idle_references:
             self.pos = 0
             self._view = None
         if self._view is None:
