@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """One message to many connections: encoded once, its header built once, one pass of direct writes."""
 
 from typing import NamedTuple

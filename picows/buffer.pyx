@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """Read buffers: shared while nobody keeps anything, never reused while somebody does.
 
 One `ReadScratch` serves all connections of a thread, one read at a time. Frames made from a read hold its `ReadBuffer`; when the

@@ -1,4 +1,4 @@
-# cython: auto_pickle=False
+# cython: auto_pickle=False, autotestdict=False
 """The closing handshake: codes and reasons on the wire (RFC 6455 sections 5.5.1 and 7.4)."""
 
 from cpython.unicode cimport PyUnicode_DecodeUTF8

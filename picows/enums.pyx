@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """Constants of RFC 6455: opcodes (section 11.8), close codes (section 7.4), and the auto ping strategies."""
 
 WSMsgType.__doc__ = "Opcode of a frame (RFC 6455 section 11.8)."

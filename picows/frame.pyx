@@ -1,4 +1,4 @@
-# cython: auto_pickle=False
+# cython: auto_pickle=False, autotestdict=False
 """Frames as listeners see them: a header's facts and a view of the payload.
 
 A frame holds the memory it points into, and a view of it holds the frame, so neither can dangle. While nobody keeps it, one

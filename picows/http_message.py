@@ -18,8 +18,10 @@ FIELD_VALUE = r"[\t -~\x80-\xff]*"
 # would match both before the value and in it. A value with space after it is left to FIELD_LINE.
 FIELD_LINES = re.compile(rf"^({TOKEN}):[ \t]*+({FIELD_VALUE}+)(?<![ \t])\r\n", re.MULTILINE)
 FIELD_LINE = re.compile(rf"({TOKEN}):[ \t]*+({FIELD_VALUE}+)")
-# Any visible octet but the number sign, which browsers never send and RFC 9112 section 3.2 does not allow.
-REQUEST_LINE = re.compile(rf"({TOKEN}) ([!\"$-~]+) (HTTP/[0-9]\.[0-9])".encode())
+# A path, * or an absolute URI (RFC 9112 section 3.2) of any visible octets but the number sign: browsers do not encode
+# all those that RFC 3986 wants encoded.
+_TARGET = r'/[!"$-~]*|\*|[A-Za-z][A-Za-z0-9+.\-]*://[!"$-~]+'
+REQUEST_LINE = re.compile(rf"({TOKEN}) ({_TARGET}) (HTTP/[0-9]\.[0-9])".encode())
 # Servers differ in the space before an empty reason phrase.
 STATUS_LINE = re.compile(rf"(HTTP/[0-9]\.[0-9]) ([1-9][0-9][0-9])(?: ({FIELD_VALUE}))?".encode("latin-1"))
 _FIELD_NAME = re.compile(TOKEN)

@@ -1,4 +1,4 @@
-# cython: auto_pickle=False
+# cython: auto_pickle=False, autotestdict=False
 """The callbacks users override, in Python or in Cython."""
 
 from cpython.ref cimport PyObject

@@ -1,8 +1,11 @@
 """Where connections come from: the event loop's own calls, or aiofastnet's with the same signatures."""
 
 import asyncio
+import errno
 import functools
+import socket
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,3 +58,36 @@ def checked_ssl_context(name: str, context: Any) -> ssl.SSLContext | None:
     if context is not None and not isinstance(context, ssl.SSLContext):
         raise TypeError(f"{name} must be an ssl.SSLContext or None, not {type(context).__name__}")
     return context
+
+
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_starved: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+class _PatientSocket(socket.socket):
+    """A listening socket that tells asyncio once a second that descriptors ran out, instead of once for each client.
+
+    asyncio (3.11 to 3.13) waits a second after such an error, but only once it has called ``accept`` as often as the
+    backlog is long, and reports and schedules a retry each time.
+    """
+
+    __slots__ = ()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self in _starved:
+            _starved.discard(self)
+            raise BlockingIOError(errno.EAGAIN, "reported just now")
+        try:
+            return super().accept()
+        except OSError as exc:
+            if exc.errno in _OUT_OF_RESOURCES:
+                _starved.add(self)
+            raise
+
+
+def make_patient(server: asyncio.Server) -> None:
+    """Keep a server that runs out of descriptors quiet; for asyncio's own servers, others are left as they are."""
+    for wrapper in server.sockets:
+        sock = getattr(wrapper, "_sock", None)
+        if type(sock) is socket.socket:
+            sock.__class__ = _PatientSocket

@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """The write path of one connection: one system call where it can be one, and no copy that is not needed.
 
 While the transport holds nothing, frames go to the socket directly; what the socket does not take is handed to the transport, as

@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """From a stream of bytes to frames (RFC 6455 section 5.2), however the stream is cut.
 
 A read goes to one of two places. Normally to the scratch all connections of the thread share: frames are views into it, and what

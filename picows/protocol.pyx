@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """Between asyncio and the layers that know nothing of it: one object for each connection.
 
 States, moved only here: OPENING -> OPEN -> LINGERING -> DISCONNECTED, every one of the first three may also go straight to the last.

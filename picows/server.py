@@ -6,7 +6,7 @@ from typing import Any
 
 from picows.enums import WSAutoPingStrategy
 from picows.handshake import ServerHandshakePolicy
-from picows.network import network_of
+from picows.network import make_patient, network_of
 from picows.opening import ServerListenerFactory, server_protocol_factory
 from picows.options import DEFAULT_MAX_FRAME_SIZE, ConnectionOptions, LoggerLike, aliased
 from picows.route import UnixPath
@@ -106,7 +106,10 @@ async def ws_create_server(
     if kwargs.get("ssl") is not None and websocket_handshake_timeout is not None:
         kwargs.setdefault("ssl_handshake_timeout", websocket_handshake_timeout)
     if path is None:
-        return await network.create_server(protocol_factory, host, port, **kwargs)
-    if host is not None or port is not None:
+        server = await network.create_server(protocol_factory, host, port, **kwargs)
+    elif host is not None or port is not None:
         raise ValueError("path is for a Unix socket: give it without host and port")
-    return await network.create_unix_server(protocol_factory, path, **kwargs)
+    else:
+        server = await network.create_unix_server(protocol_factory, path, **kwargs)
+    make_patient(server)
+    return server

@@ -1,4 +1,4 @@
-# cython: auto_pickle=False
+# cython: auto_pickle=False, autotestdict=False
 """The sending side of a connection, as listeners and users see it.
 
 States, moved by the protocol: open; `is_close_frame_sent` (nothing more may be sent, frames may still come); `is_disconnected` (the
