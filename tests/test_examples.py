@@ -1,0 +1,315 @@
+"""Every example runs as its reader would run it, and prints what it promises."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+TIMEOUT = 60  # seconds; an example takes two at most, but this machine may have other things to do
+
+# What each program prints: one regular expression a line.
+OUTPUT = {
+    "async_callbacks.py": [
+        *(["Tasks start eagerly."] if sys.version_info >= (3, 12) else []),
+        r"Asked for the squares of 1, 2, 3, 4, 5; the answers came in the order \[1, 3, 5, 2, 4\]\.",
+    ],
+    "async_iteration.py": [r"Iterated over 1000 messages in order; reading was paused [1-9]\d* times\."],
+    "authentication.py": [
+        "The server accepted alice.",
+        "The client was refused: .*401.*",
+        "The client was refused: .*401.*",
+    ],
+    "auto_ping.py": [
+        "The server received 4 pings and answered 3 of them.",
+        r"The client gave up after \d\.\d seconds and sent GOING_AWAY\.",
+    ],
+    "broadcast.py": [
+        r"Round \d+: sent to 19 clients, 1 skipped \(over 500000 bytes waiting\)\.",
+        r"1 clients received \d+ frames, the close frame among them\.",
+        r"19 clients received \d+ frames, the close frame among them\.",
+    ],
+    "cork.py": [
+        r"1000 frames sent one by one took \d+\.\d\d ms\.",
+        r"1000 frames sent corked took \d+\.\d\d ms\.",
+        r"The client received 2000 quotes in \d+ reads\.",
+        r"Its totals: 2001 frames, \d+ bytes on the wire\.",
+    ],
+    "custom_response_and_health_check.py": [
+        r"A health check answers 'HTTP/1\.1 200 OK' with the body 'healthy'\.",
+        "A client with the right token is accepted by node-7.",
+        r"A client without a token is refused: .*403.*, b'unknown token\\n'\.",
+        r"A client at another path is refused: .*404.*\.",
+    ],
+    "echo_client.py": [
+        r"Sent 5 characters: the echo is the same\.",
+        r"Sent 0 characters: the echo is the same\.",
+        r"Sent 10 characters: the echo is the same\.",
+        r"Sent 3 bytes: the echo is the same\.",
+        r"Sent 100000 bytes: the echo is the same\.",
+        r"Closed by both sides: True\.",
+    ],
+    "echo_tls.py": [r"Connected with TLSv1\.[23]\.", r"The echo says 'nobody else can read this'\."],
+    "exceptions.py": [
+        "A URL of another scheme:",
+        r"  Not connected: WSInvalidURL\.",
+        "A server that does not answer:",
+        r"  Not connected: TimeoutError\.",
+        "A port without a server:",
+        r"  Not connected: ConnectionRefusedError\.",
+        "A path that the server does not know:",
+        r"  Not connected: WSInvalidStatusError\.",
+        "A callback that fails:",
+        r"  The client closed with INTERNAL_ERROR\.",
+        r"  Connected; wait_disconnected\(\) raised ValueError: invalid literal .*'not a number'\.",
+        "A callback that fails, with disconnect_on_exception=False:",
+        r"  The client closed with NO_INFO\.",
+    ],
+    "fragmented_messages.py": [
+        r"The server received 10 bytes of TEXT in 1 frame\.",
+        r"The server received 20 bytes of TEXT in 3 frames\.",
+        r"The server received 100000 bytes of BINARY in 2 frames\.",
+    ],
+    "graceful_shutdown.py": [
+        r"4 clients completed the closing handshake, 1 did not\.",
+        r"The server ended after \d\.\d seconds; 0 clients are left\.",
+        r"The clients were told \['GOING_AWAY', 'GOING_AWAY', 'GOING_AWAY', 'GOING_AWAY', 'GOING_AWAY'\]\.",
+    ],
+    "manual_pong.py": [
+        r"The client received a ping with the payload b'one'\.",
+        r"The client received a ping with the payload b'two'\.",
+        r"The server received a pong with the payload b'one'\.",
+        r"The server received a pong with the payload b'two'\.",
+    ],
+    "okx_roundtrip_time.py": [
+        r"Attempt 1: 10 pings, mean (6|7|8|9)\d\.\d\d ms, worst \d+\.\d\d ms\.",
+        r"Attempt 2: 10 pings, mean \d+\.\d\d ms, worst \d+\.\d\d ms\.",
+        r"Connected within the threshold of 30 ms\.",
+    ],
+    "proxy.py": [
+        r"The proxy opens a tunnel to 127\.0\.0\.1 for 'alice:secret'\.",
+        r"The tunnel is open\.",
+        r"The client received 'hello through the tunnel'\.",
+    ],
+    "quickstart.py": [
+        r"Connected to port \d+ \(HTTP 101\)\.",
+        r"The server says 'welcome'\.",
+        r"Sent the text 'hello', received 'HELLO'\.",
+        r"Sent 1000000 bytes, received 1000000 bytes\.",
+        r"2000 round trips of 16 bytes took \d+\.\d{3} seconds in one thread\.",
+        r"Closed with code 1000; the server answered 1000\.",
+    ],
+    "reconnecting_client.py": [
+        "Failed with WSInvalidStatusError: .*404.*",
+        "Received 'something new'.",
+        "Disconnected.",
+        "Received 'something new'.",
+        "Disconnected.",
+        "Fourth attempt: the client is cancelled.",
+    ],
+    "redirects.py": [
+        r"The server is asked for /old\.",
+        r"The server is asked for /new\.",
+        r"The client is connected to /new\.",
+        r"The server is asked for /old\.",
+        r"The client did not follow: .*308.*",
+    ],
+    "slow_client_backpressure.py": [r"2000 messages arrived; [1-9]\d* pauses, at most 2[01]\d{4} bytes waiting\."],
+    "subprotocols.py": [
+        r"The client offers chat\.v1, chat\.v2\.",
+        r"The response names chat\.v2\.",
+        r"The server says: we speak chat\.v2\.",
+        r"The client offers chat\.v1\.",
+        r"The response names chat\.v1\.",
+        r"The server says: we speak chat\.v1\.",
+        r"The client offers mqtt\.",
+        r"The response names None\.",
+        r"The server says: we speak no subprotocol\.",
+    ],
+    "threads.py": [
+        r"Received 'this is thread 1'\.",
+        r"Not allowed: .*thread.*",
+        r"Received 'handed over by the main thread'\.",
+        r"Received 'this is thread 2'\.",
+        r"Not allowed: .*thread.*",
+        r"Received 'handed over by the main thread'\.",
+    ],
+    "unix_socket.py": [r"Connected to .*/feed\.sock\.", r"The echo says 'no port was needed'\."],
+    "user_specific_ping.py": [
+        r"FixedTextListener received \{\"op\": \"price\", \"value\": 42\}",
+        r"JsonListener received \{'op': 'pong'\}",
+        r"JsonListener received \{'op': 'pong'\}",
+        r"JsonListener received \{'op': 'pong'\}",
+        r"JsonListener received \{'op': 'price', 'value': 42\}",
+    ],
+    "zero_copy.py": [
+        r"Kept 5000 frames until after the connection ended: 5000 are intact\.",
+        r"Kept 5000 views of their last four bytes: 5000 are intact\.",
+        r"Kept a view of 1048576 bytes, read-only True: equal True\.",
+    ],
+}
+SERVERS = {"autobahn_server.py", "echo_server.py"}  # run until they are told to stop
+DRIVEN = {"autobahn_client.py"}  # need somebody to talk to
+
+
+def python(script: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / script), *arguments]
+
+
+def assert_prints(command: list[str], expected: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=TIMEOUT, check=False)
+    story = f"{result.stdout}\n{result.stderr}"
+    assert result.returncode == 0, story
+    assert result.stderr == "", story
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(expected), story
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.fullmatch(pattern, line), f"{line!r} is not {pattern!r} in:\n{story}"
+
+
+@contextlib.contextmanager
+def running_server(script: str, last_words: str) -> Iterator[str]:
+    """Run a server program, yield the URL it prints first, end it as Ctrl-C does and check what it printed last."""
+    with subprocess.Popen(python(script, "0"), stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        announced = re.fullmatch(r"Listening on (ws://127\.0\.0\.1:\d+/)\n", process.stdout.readline())
+        try:
+            assert announced
+            yield announced[1]
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, rest) == (0, last_words)
+
+
+@pytest.mark.parametrize("script", sorted(OUTPUT))
+def test_the_example_prints_what_it_promises(script: str) -> None:
+    assert_prints(python(script), OUTPUT[script])
+
+
+def test_the_debug_log_tells_every_frame_of_the_named_connection() -> None:
+    result = subprocess.run(python("debug_logs.py"), capture_output=True, encoding="utf-8", timeout=TIMEOUT, check=True)
+    debug_lines = [line for line in result.stdout.splitlines() if line.startswith("picows.my_feed Level 9: ")]
+    for what in (
+        "upgrade request",
+        "upgrade response",
+        "send frame",
+        "received WSFrame(TEXT",
+        "send CLOSE",
+        "disconnected",
+    ):
+        assert any(what in line for line in debug_lines), result.stdout
+    assert "picows.server Level 9" not in result.stdout
+    assert result.stderr == ""
+
+
+def test_echo_server_and_client_are_two_programs_that_talk() -> None:
+    with running_server("echo_server.py", "A client left; 5 frames were sent back.\nStopped.\n") as url:
+        assert_prints(python("echo_client.py", url), OUTPUT["echo_client.py"])
+
+
+def test_autobahn_server_sends_back_whole_messages() -> None:
+    with running_server("autobahn_server.py", "Stopped.\n") as url:
+        assert_prints(python("echo_client.py", url), OUTPUT["echo_client.py"])
+
+
+class FuzzingListener(WSListener):
+    """One connection of a test suite: sends frames as a case prescribes, and notes what comes back."""
+
+    def __init__(self, path: str, log: list[str]) -> None:
+        self._path = path
+        self._log = log
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._log.append(self._path)
+        if self._path == "/getCaseCount":
+            transport.send(WSMsgType.TEXT, "2")
+        elif "case=1" in self._path:
+            transport.send(WSMsgType.TEXT, "in ", fin=False)
+            transport.send_ping(b"?")
+            transport.send(WSMsgType.CONTINUATION, "pieces")
+        elif "case=2" in self._path:
+            transport.send(WSMsgType.TEXT, b"\xff")
+        if "case=" not in self._path:
+            transport.send_close(WSCloseCode.OK)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            self._log.append(f"text {frame.get_payload_as_utf8_text()}, fin {bool(frame.fin)}")
+            transport.send_close(WSCloseCode.OK)
+        elif frame.msg_type == WSMsgType.CLOSE and "case=" in self._path:
+            self._log.append(f"close {frame.get_close_code():d}")
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_autobahn_client_runs_every_case_and_asks_for_the_report() -> None:
+    log: list[str] = []
+
+    def accept(request: WSUpgradeRequest) -> WSListener:
+        return FuzzingListener(request.path.decode(), log)
+
+    server = await ws_create_server(accept, "127.0.0.1", 0)
+    url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with asyncio.timeout(TIMEOUT), server:
+        process = await asyncio.create_subprocess_exec(
+            *python("autobahn_client.py", url, "me & you"), stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+    assert (process.returncode, output) == (0, b"Ran 2 cases.\n")
+    assert log == [
+        "/getCaseCount",
+        "/runCase?case=1&agent=me%20%26%20you",
+        "text in pieces, fin True",
+        "close 1000",
+        "/runCase?case=2&agent=me%20%26%20you",
+        "close 1007",
+        "/updateReports?agent=me%20%26%20you",
+    ]
+
+
+def test_cython_client_compiles_against_the_installed_package_and_runs() -> None:
+    expected = [r"5000 echoes of 256 bytes took \d+\.\d{3} seconds: \d+ a second\."]
+    assert_prints([sys.executable, str(EXAMPLES / "cython" / "run_echo_client.py")], expected)
+
+
+def test_the_round_trip_time_is_measured_against_any_url() -> None:
+    expected = [r"Attempt 1: 10 pings, mean .* ms, worst .* ms\.", r"Connected within the threshold of 5000 ms\."]
+    with running_server("echo_server.py", "A client left; 0 frames were sent back.\nStopped.\n") as url:
+        assert_prints(python("okx_roundtrip_time.py", "--threshold", "5000", url), expected)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+def test_tls_echo_works_with_a_certificate_from_openssl(tmp_path: Path) -> None:
+    """Without trustme the example calls openssl; here the certificate it would make is given by name."""
+    options = "-x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=example -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", "req", *options.split(), "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    files = [str(tmp_path / name) for name in ("cert.pem", "key.pem", "cert.pem")]
+    assert_prints(python("echo_tls.py", *files), OUTPUT["echo_tls.py"])
+
+
+def test_every_example_is_run_here() -> None:
+    scripts = {path.name for path in EXAMPLES.glob("*.py")}
+    assert scripts == OUTPUT.keys() | SERVERS | DRIVEN | {"debug_logs.py"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("cython/*.py*")]), ids=lambda path: path.name
+)
+def test_an_example_is_short_and_says_first_what_it_shows(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 60
+    assert re.match(r'(?:"""|# )Shows ', lines[0])
