@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from pytest_asyncio import is_async_test
 
 from tests.support import leaks
@@ -24,6 +25,10 @@ except ImportError:  # uvloop does not exist for Windows
     LOOP_FACTORIES = {"asyncio": asyncio.new_event_loop}
 else:
     LOOP_FACTORIES = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+# How long one example takes says more about the machine's other work than about ours.
+settings.register_profile("picows", deadline=None)
+settings.load_profile("picows")
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 _call_passed = pytest.StashKey[bool]()
