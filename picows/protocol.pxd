@@ -32,6 +32,7 @@ cdef class ConnectionProtocol(TransportOwner):
         State _state
         bint _is_dropped                # disconnect() was called: nothing is delivered any more
         bint _is_paused                 # pause_reading() was called
+        bint _is_peer_held              # the transport does not read
         bint _is_delivering
         bint _is_in_callback            # an exception now comes from the listener, not from the parser
         bint _has_received_close
@@ -50,6 +51,7 @@ cdef class ConnectionProtocol(TransportOwner):
         int _fd
         bint _poll_is_armed
 
+    cdef int _hold_peer(self, bint hold) except -1
     cdef int _look_up_hooks(self) except -1
     cdef int _received(self, size_t size) except -1
     cdef int _deliver(self) except -1

@@ -122,9 +122,8 @@ cdef class ConnectionProtocol(TransportOwner):
         self._parser.discard()
         self._output.flush()
         self._output.stop()
-        if self._is_paused:
-            self._is_paused = False
-            self._peer.resume_reading()
+        self._is_paused = False
+        self._hold_peer(False)
         if self._peer.can_write_eof():
             self._peer.write_eof()
         else:
@@ -238,18 +237,22 @@ cdef class ConnectionProtocol(TransportOwner):
         self._is_paused = True
         if not self._is_delivering:
             self._parser.is_held_back = True
-        self._peer.pause_reading()
+            self._hold_peer(True)
         return 0
 
     cdef int resume_reading(self) except -1:
         if not self._is_paused or self._state != OPEN:
             return 0
         self._is_paused = False
-        if self._is_delivering or not self._parser.is_held_back:
-            self._peer.resume_reading()
-        else:
-            self.loop.call_soon(self._deliver_held_back)
+        if not self._is_delivering:
+            self.loop.call_soon(self._resume)
         return 0
+
+    cdef int deliver_held_back(self) except -1:
+        if self._is_paused or self._is_delivering or self._state != OPEN or not self._parser.is_held_back:
+            return 0
+        self._parser.take_rest()
+        return self._deliver()
 
     cdef int close_frame_sent(self) except -1:
         if self.options.enable_auto_close and not self._has_received_close:
@@ -319,12 +322,16 @@ cdef class ConnectionProtocol(TransportOwner):
             self._is_in_callback = False
             self._parser.end_read(self._is_paused and self._state == OPEN)
             self._output.end_read()
+        if self._state == OPEN:
+            self._hold_peer(self._is_paused)
         return 0
 
     cdef int _deliver_until_done(self) except -1:
+        cdef bint was_paused
         while True:
             try:
                 self._deliver_frames()
+                was_paused = self._is_paused
                 if self._wants_read_end and self._state == OPEN:
                     self._is_in_callback = True
                     if self._on_read_end is not None:
@@ -332,7 +339,8 @@ cdef class ConnectionProtocol(TransportOwner):
                     else:
                         self._listener.on_read_end(self._transport)
                     self._is_in_callback = False
-                return 0
+                if not was_paused or self._is_paused or self._state != OPEN:
+                    return 0
             except Exception as exc:   # the peer broke the protocol, or the user's code failed
                 if self._is_in_callback:
                     self._is_in_callback = False
@@ -404,14 +412,24 @@ cdef class ConnectionProtocol(TransportOwner):
             return 0
         return self._transport.send_control(WSMsgType.PONG, frame)
 
-    def _deliver_held_back(self):
+    def _resume(self):
         """A pause is over: deliver what it held back, then read on."""
-        if self._is_paused or self._state != OPEN or not self._parser.is_held_back:
+        if self._is_paused or self._state != OPEN:
             return
-        self._parser.take_rest()
-        self._deliver()
+        self.deliver_held_back()
         if self._state == OPEN and not self._is_paused:
+            self._hold_peer(False)
+
+    cdef int _hold_peer(self, bint hold) except -1:
+        """Stop or restart the transport's reading; a pause that ends within one delivery never gets here."""
+        if hold == self._is_peer_held:
+            return 0
+        self._is_peer_held = hold
+        if hold:
+            self._peer.pause_reading()
+        else:
             self._peer.resume_reading()
+        return 0
 
     # Closing and failing
 
@@ -436,9 +454,8 @@ cdef class ConnectionProtocol(TransportOwner):
         self._parser.discard()
         self._output.flush()
         self._output.stop()
-        if self._is_paused:
-            self._is_paused = False
-            self._peer.resume_reading()
+        self._is_paused = False
+        self._hold_peer(False)
         if self.is_client_side:
             return self._set_deadline(LINGER_TIMEOUT, self._close_peer)
         self._close_peer()

@@ -12,6 +12,7 @@ cdef class TransportOwner:
 
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
+    cdef int deliver_held_back(self) except -1
     cdef int close_frame_sent(self) except -1
     cdef int drop(self, bint graceful) except -1
     cdef object send_listener_ping(self)
@@ -66,6 +67,7 @@ cdef class WSTransport:
     cpdef resume_reading(self)
     cpdef flush(self)
 
+    cdef int deliver_held_back(self) except -1
     cdef int send_object(self, uint8_t opcode, object message, bint fin, uint8_t rsv) except -1
     cdef int _send(self, uint8_t opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv) except -1
     cdef int send_control(self, uint8_t opcode, object message) except -1

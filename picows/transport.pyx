@@ -26,21 +26,29 @@ cdef extern from "Python.h":
 
 @dataclass(frozen=True, slots=True)
 class WSTransportStats:
-    """Totals of one connection since it opened."""
+    """Totals of one connection since it opened.
+
+    Attributes:
+        frames_sent: Frames of every type, also those still waiting.
+        frames_received: Frames of every type, also those the listener does not see.
+        bytes_sent: Bytes on the wire, headers included; bytes still waiting count too.
+        bytes_received: Bytes on the wire, headers included.
+        pings_sent: PING frames sent.
+        pings_received: PING frames received.
+        last_rtt: Seconds of the latest round trip that auto ping or :meth:`WSTransport.measure_roundtrip_time` measured, or None.
+        write_backlog: Bytes accepted that the socket has not taken yet.
+        sends_after_close: Sends that were ignored because a CLOSE frame had been sent or the connection was gone.
+    """
 
     frames_sent: int
     frames_received: int
     bytes_sent: int
-    """Bytes on the wire, headers included; bytes still waiting count too."""
     bytes_received: int
     pings_sent: int
     pings_received: int
     last_rtt: float | None
-    """Seconds of the latest round trip that auto ping or :meth:`WSTransport.measure_roundtrip_time` measured."""
     write_backlog: int
-    """Bytes accepted that the socket has not taken yet."""
     sends_after_close: int
-    """Sends that were ignored because a CLOSE frame had been sent or the connection was gone."""
 
 
 cdef class TransportOwner:
@@ -50,6 +58,9 @@ cdef class TransportOwner:
         raise NotImplementedError
 
     cdef int resume_reading(self) except -1:
+        raise NotImplementedError
+
+    cdef int deliver_held_back(self) except -1:
         raise NotImplementedError
 
     cdef int close_frame_sent(self) except -1:
@@ -65,7 +76,7 @@ cdef class TransportOwner:
         return False
 
 
-cdef class Cork:
+cdef class _Cork:
     """Context manager of :meth:`WSTransport.cork`."""
 
     cdef WSTransport _transport
@@ -81,6 +92,15 @@ cdef class WSTransport:
     """Sends frames, closes, and tells about one WebSocket connection.
 
     All methods belong to the thread of the event loop and raise RuntimeError in any other.
+
+    Attributes:
+        request: The :class:`WSUpgradeRequest` of the opening handshake.
+        response: The :class:`WSUpgradeResponse` that answered it.
+        close_handshake: The :class:`WSCloseHandshake`; None until a CLOSE frame was sent or received.
+        is_client_side: Whether this end opened the connection.
+        is_secure: Whether the connection is encrypted with TLS.
+        is_close_frame_sent: Whether a CLOSE frame was sent; nothing can be sent after it.
+        is_disconnected: Whether the connection is gone.
     """
 
     def __init__(self, *, loop, owner, output, logger, request, response, bint is_client_side, bint is_secure):
@@ -336,6 +356,10 @@ cdef class WSTransport:
         if self._owner is not None:
             self._owner.resume_reading()
 
+    cdef int deliver_held_back(self) except -1:
+        """Deliver now what a pause held back and `resume_reading` would deliver in the next turn; from Cython only."""
+        return 0 if self._owner is None else self._owner.deliver_held_back()
+
     def cork(self):
         """Context manager: gather the frames sent inside it and write them out with one system call at its end.
 
@@ -343,7 +367,7 @@ cdef class WSTransport:
         Inside a listener callback the write happens when the frames of the read are delivered.
         """
         self._check_thread()
-        cdef Cork cork = Cork.__new__(Cork)
+        cdef _Cork cork = _Cork.__new__(_Cork)
         cork._transport = self
         return cork
 
