@@ -11,14 +11,17 @@ from picows.transport cimport WSTransport
 
 
 class WSBroadcastResult(NamedTuple):
-    """What became of a broadcast."""
+    """What became of a broadcast.
+
+    Attributes:
+        sent: How many connections took the message or queued it.
+        skipped: Transports that were closed, closing, or had more than ``max_backlog`` bytes waiting.
+        failed: Pairs of a transport and the exception that its send raised.
+    """
 
     sent: int
-    """Connections that took the message or queued it."""
     skipped: tuple
-    """Transports that were closed, closing, or had more than ``max_backlog`` bytes waiting."""
     failed: tuple
-    """Pairs of a transport and the exception that its send raised."""
 
 
 def broadcast(transports, WSMsgType msg_type, message, *, max_backlog=None):

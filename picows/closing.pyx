@@ -31,7 +31,12 @@ _VIOLATIONS = {
 
 
 cdef class WSCloseInfo:
-    """One side's CLOSE frame: its code (NO_INFO when it had none) and its reason (None when it had none)."""
+    """One side's CLOSE frame.
+
+    Attributes:
+        code: The close code, NO_INFO when the frame had none.
+        reason: The reason as text, None when the frame had none.
+    """
 
     def __repr__(self):
         return f"WSCloseInfo(code={self.code!r}, reason={self.reason!r})"
@@ -46,7 +51,13 @@ cdef class WSCloseInfo:
 
 
 cdef class WSCloseHandshake:
-    """The CLOSE frames of a connection: received, sent (None where there was none), and which came first."""
+    """The CLOSE frames of a connection.
+
+    Attributes:
+        recv: The :class:`WSCloseInfo` that was received, or None.
+        sent: The :class:`WSCloseInfo` that was sent, or None.
+        recv_then_sent: Whether the peer began the closing handshake.
+    """
 
     def __repr__(self):
         return f"WSCloseHandshake(recv={self.recv!r}, sent={self.sent!r}, recv_then_sent={bool(self.recv_then_sent)})"

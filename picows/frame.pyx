@@ -26,6 +26,16 @@ cdef class WSFrame:
 
     Frames come from the library, to ``on_ws_frame``. A frame may be kept: it stays valid and unchanged for as long as it, or a
     view made from it, is held. ``memoryview(frame)`` and every function that takes bytes-like objects accept it.
+
+    Attributes:
+        msg_type: The opcode, a :class:`WSMsgType`.
+        fin: Whether the frame is the last of its message.
+        rsv1: First reserved bit, set by extensions.
+        rsv2: Second reserved bit.
+        rsv3: Third reserved bit.
+        payload_size: Bytes of the payload.
+        tail_size: Bytes that the same read brought behind this frame.
+        last_in_buffer: Whether there are none.
     """
 
     def __init__(self):

@@ -66,7 +66,7 @@ class WSParsedURL:
 
     @property
     def authority(self) -> str:
-        """Host and port as a Host header carries them: IPv6 in brackets, no default port, no zone.
+        """Host and port as a Host header carries them, with IPv6 in brackets, no default port and no zone.
 
         A zone means something on this machine only and is not sent (RFC 6874 section 4).
         """
