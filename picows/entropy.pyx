@@ -1,3 +1,4 @@
+# cython: autotestdict=False
 """Masking keys that nobody can predict, at the price of a few nanoseconds (RFC 6455 sections 5.3 and 10.3).
 
 The system's random source is asked for a pool of keys at a time. A key leaves the pool for good, and a forked child
