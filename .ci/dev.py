@@ -41,7 +41,9 @@ def python(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> None
 
 def build(*arguments: str) -> None:
     remove_leftovers()
-    python("-c", "import setuptools; setuptools.setup()", "build_ext", "--inplace", *arguments)
+    # setuptools warns that the tables of pyproject.toml which describe the modules are experimental.
+    quietly = ("-W", "ignore::UserWarning")
+    python(*quietly, "-c", "import setuptools; setuptools.setup()", "-q", "build_ext", "--inplace", *arguments)
 
 
 def remove_leftovers() -> None:
@@ -72,7 +74,6 @@ def types() -> None:
 
 
 def hot() -> None:
-    build()
     slow = [
         line for package in PACKAGES for path in sorted(ROOT.glob(f"{package}/*.pyx")) for line in hot_lines.check(path)
     ]
@@ -94,6 +95,7 @@ def docs() -> None:
         options = ["-b", builder, "-n", "-W", "--keep-going", "-q", ROOT / "docs", ROOT / "docs" / "_build" / builder]
         # The module search path begins with the working directory, the staged packages, not this checkout.
         python("-m", "sphinx", *options, cwd=stage)
+    python("-m", "pytest", "-q", "tests/test_docs.py", DOCS_HTML=str(ROOT / "docs" / "_build" / "html"))
 
 
 def bench(*arguments: str) -> None:
