@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import NoReturn
@@ -27,17 +27,8 @@ _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # base64 of 16 bytes
 _VERSION = re.compile(r"[0-9]{1,3}")
 _TARGET = re.compile(rb"/|https?://", re.IGNORECASE)
 _DEFAULT_LIMITS = HeadLimits()
-# One of each, made by the handshake itself; a second one from the user would make the message ambiguous.
-_OWN_REQUEST_HEADERS = (
-    "Upgrade",
-    "Connection",
-    "Sec-WebSocket-Key",
-    "Sec-WebSocket-Version",
-    "Sec-WebSocket-Accept",
-    "Content-Length",
-    "Transfer-Encoding",
-)
-_OWN_RESPONSE_HEADERS = (
+# Made by the handshake itself; from the user they would make the message ambiguous.
+_OWN_HEADERS = (
     "Sec-WebSocket-Accept",
     "Sec-WebSocket-Key",
     "Sec-WebSocket-Version",
@@ -68,11 +59,11 @@ class ClientHandshake:
     ) -> None:
         key = base64.b64encode(secrets.token_bytes(16)).decode("ascii")
         extra = copy_headers(extra_headers)
-        _check_own_headers(extra, _OWN_REQUEST_HEADERS)
+        _drop_own(extra, {"Upgrade": "websocket", "Connection": "upgrade", "Sec-WebSocket-Version": "13"})
+        _refuse_own(extra, _OWN_HEADERS)
         self._extensions = split_extensions(extra)
         self._subprotocols = split_subprotocols(extra)
-        if len(set(self._subprotocols)) < len(self._subprotocols):
-            raise ValueError(f"Sec-WebSocket-Protocol holds the same name twice: {', '.join(self._subprotocols)}")
+        _check_offer(extra, self._extensions, self._subprotocols)
         hosts = extra.popall("Host", [url.authority])
         if len(hosts) > 1:
             raise ValueError(f"header Host given {len(hosts)} times")
@@ -196,7 +187,24 @@ def _basic_credentials(username: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
-def _check_own_headers(headers: CIMultiDict[str], names: Iterable[str]) -> None:
+def _check_offer(headers: CIMultiDict[str], extensions: list[str], subprotocols: list[str]) -> None:
+    """RFC 6455 section 4.1, items 10 and 11: lists of at least one, and no subprotocol twice."""
+    for name, items in (("Sec-WebSocket-Extensions", extensions), ("Sec-WebSocket-Protocol", subprotocols)):
+        if name in headers and not items:
+            raise ValueError(f"header {name} is empty")
+    if len(set(subprotocols)) < len(subprotocols):
+        raise ValueError(f"Sec-WebSocket-Protocol holds the same name twice: {', '.join(subprotocols)}")
+
+
+def _drop_own(headers: CIMultiDict[str], own: Mapping[str, str]) -> None:
+    """Remove what the user repeats of our headers, which is harmless as long as it says the same."""
+    for name, value in own.items():
+        lines = headers.popall(name, [value])
+        if set(split_tokens(lines)) != {value}:
+            raise ValueError(f"header {name} must be {value}, not {', '.join(lines)!r}")
+
+
+def _refuse_own(headers: CIMultiDict[str], names: Iterable[str]) -> None:
     for name in names:
         if name in headers:
             raise ValueError(f"header {name} is set by the opening handshake and cannot be given")
@@ -293,11 +301,8 @@ def _check_user_response(request: WSUpgradeRequest, response: WSUpgradeResponse)
     if response.status != 101 or response.body:
         raise ValueError(f"a WebSocket opens with status 101 and no body, not with status {int(response.status)}")
     headers = CIMultiDict(response.headers)
-    _check_own_headers(headers, _OWN_RESPONSE_HEADERS)
-    for name, token in (("Upgrade", "websocket"), ("Connection", "upgrade")):
-        lines = headers.popall(name, [token])
-        if set(split_tokens(lines)) != {token}:
-            raise ValueError(f"header {name} must be {token}, not {', '.join(lines)!r}")
+    _drop_own(headers, {"Upgrade": "websocket", "Connection": "upgrade"})
+    _refuse_own(headers, _OWN_HEADERS)
     chosen = headers.getall("Sec-WebSocket-Protocol", [])
     offered = split_subprotocols(request.headers)
     if len(chosen) > 1 or not set(chosen) <= set(offered):
@@ -355,7 +360,7 @@ def encode_response(response: WSUpgradeResponse, request: WSUpgradeRequest | Non
     if response.status < 200:
         raise ValueError(f"status {int(response.status)} does not answer a request")
     headers = CIMultiDict(response.headers)
-    _check_own_headers(headers, ("Transfer-Encoding",))
+    _refuse_own(headers, ("Transfer-Encoding",))
     body = response.body or b""
     is_bodiless = response.status in (204, 304)
     headers.popall("Content-Length", None)
