@@ -30,6 +30,7 @@ cdef class ReadScratch:
     cdef object writable_view(self, size_t skip)
     cdef size_t free_pos(self)
     cdef void release(self, size_t used_end)
+    cdef bint _is_held(self)
 
 
 cdef class ReadPool:

@@ -28,7 +28,6 @@ cdef extern from *:
 cdef enum:
     ALIGNMENT = 64            # bytes: held payloads and new reads do not share a cache line
     SPARE_BLOCKS = 4          # blocks of READ_SIZE kept for reuse
-    IDLE_REFERENCES = 2       # of a scratch's buffer when no frame holds it: the scratch and its view
 
 cdef void* spare_blocks[SPARE_BLOCKS]
 cdef int spare_count = 0
@@ -96,8 +95,7 @@ cdef class ReadScratch:
 
     cdef object writable_view(self, size_t skip):
         """Where the next read goes: the free part of the buffer, `skip` bytes in."""
-        cdef Py_ssize_t idle_references = IDLE_REFERENCES if self._view is not None else IDLE_REFERENCES - 1
-        if self.pos > 0 and ws_reference_count(<PyObject*> self.buffer) == idle_references:
+        if self.pos > 0 and not self._is_held():
             self.pos = 0
             self._view = None
         if self._view is None:
@@ -112,13 +110,17 @@ cdef class ReadScratch:
     cdef void release(self, size_t used_end):
         """A read was delivered; its bytes end at `used_end`. Whatever is still held stays untouched."""
         self.is_in_use = False
-        if self._view is None or ws_reference_count(<PyObject*> self.buffer) == IDLE_REFERENCES:
+        if not self._is_held():
             return
         self._view = None
         self.pos = (used_end + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
         if self.pos + MIN_READ_SIZE > READ_SIZE:
             self.buffer = ReadBuffer.allocate(READ_SIZE)
             self.pos = 0
+
+    cdef bint _is_held(self):
+        """Whether a frame refers to the buffer: somebody does besides the scratch and its view."""
+        return ws_reference_count(<PyObject*> self.buffer) != 1 + (self._view is not None)
 
 
 @cython.final
