@@ -38,7 +38,7 @@ cdef class WSFrame:
         last_in_buffer: Whether there are none.
     """
 
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("WSFrame objects are made by picows: they arrive in WSListener.on_ws_frame")
 
     cpdef bytes get_payload_as_bytes(self):
@@ -89,9 +89,6 @@ cdef class WSFrame:
             return None
         return PyUnicode_DecodeUTF8(self.payload_ptr + 2, self.payload_size - 2, NULL)
 
-    def __len__(self):
-        return self.payload_size
-
     def __getbuffer__(self, Py_buffer* view, int flags):
         if self.copies_views and self.exports == 0 and self.payload_size < SMALL_PAYLOAD:
             self.detach()
@@ -102,9 +99,11 @@ cdef class WSFrame:
         self.exports -= 1
 
     def __str__(self):
-        name = _NAMES.get(int(self.msg_type), int(self.msg_type))
-        reserved = "".join(f", rsv{n}" for n, bit in enumerate((self.rsv1, self.rsv2, self.rsv3), 1) if bit)
-        return f"WSFrame({name}, fin={bool(self.fin)}{reserved}, payload_size={self.payload_size})"
+        return (
+            f"WSFrame({_NAMES[int(self.msg_type)]}, fin={bool(self.fin)}, rsv1={bool(self.rsv1)}, rsv2={bool(self.rsv2)}, "
+            f"rsv3={bool(self.rsv3)}, last_in_buffer={bool(self.last_in_buffer)}, payload_sz={self.payload_size}, "
+            f"tail_sz={self.tail_size})"
+        )
 
     def __repr__(self):
         return str(self)

@@ -109,7 +109,7 @@ class _HeadReader:
             return True
         self._buffer += data
         while (line := self._next_line()) is not None:
-            if not line:
+            if line == b"\r\n":
                 self.rest = bytes(self._buffer[self._line_pos :])
                 del self._buffer[self._line_pos :]
                 return True
@@ -122,11 +122,14 @@ class _HeadReader:
     def _take_whole(self, data: bytes) -> bool:
         """Accept a flawless head in one piece. Refuses nothing: False leaves the verdict to the line by line way."""
         limits = self._limits
-        end = data.find(b"\r\n\r\n", 0, min(limits.max_line_size, limits.max_head_size))
         start = self._first_line.match(data)
-        if end < 0 or start is None or data[start.end() : start.end() + 2] != b"\r\n":
+        if start is None:
             return False
-        lines = data[start.end() + 2 : end + 2].decode("latin-1")
+        lines_pos = start.end()
+        end = data.find(b"\r\n\r\n", lines_pos - 2, min(limits.max_line_size, limits.max_head_size))
+        if end < 0:
+            return False
+        lines = data[lines_pos : end + 2].decode("latin-1")
         fields = FIELD_LINES.findall(lines)
         # A match takes exactly one line, so as many matches as lines leave nothing unmatched.
         if len(fields) != lines.count("\n") or len(fields) > limits.max_header_count:
@@ -139,7 +142,7 @@ class _HeadReader:
         return True
 
     def _next_line(self) -> bytes | None:
-        """Next complete line without its CRLF, or None until more octets arrive."""
+        """Next complete line with its CRLF, or None until more octets arrive."""
         limits = self._limits
         if self._start is None:
             self._check_start(self._buffer)
@@ -151,25 +154,25 @@ class _HeadReader:
                 self._fail_too_large(stop == line_limit)
             self._searched_end = len(self._buffer)
             return None
-        line = bytes(self._buffer[self._line_pos : end])
+        line = bytes(self._buffer[self._line_pos : end + 1])
         self._line_pos = self._searched_end = end + 1
         # RFC 9112 section 2.2 lets a recipient take a bare LF for a line end; where two recipients differ, smuggling
         # begins.
-        if not line.endswith(b"\r"):
-            self._fail(400, f"line {shorten(line)} ends in LF without CR")
-        return line[:-1]
+        if not line.endswith(b"\r\n"):
+            self._fail(400, f"line {shorten(line[:-1])} ends in LF without CR")
+        return line
 
     def _parse_first_line(self, line: bytes) -> re.Match[bytes]:
         start = self._first_line.fullmatch(line)
         if start is None:
-            self._fail(400, f"invalid first line {shorten(line)}")
+            self._fail(400, f"invalid first line {shorten(line[:-2])}")
         self._check_first_line(start)
         return start
 
     def _parse_field(self, line: bytes) -> tuple[str, str]:
         if len(self._fields) >= self._limits.max_header_count:
             self._fail(431, f"more than {self._limits.max_header_count} header lines")
-        text = line.decode("latin-1")
+        text = line[:-2].decode("latin-1")
         match = FIELD_LINE.fullmatch(text)
         if match is None:
             self._fail(400, _explain_field(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,9 +22,9 @@ FIELD_LINE = re.compile(rf"({TOKEN}):[ \t]*+({FIELD_VALUE}+)")
 # A path, * or an absolute URI (RFC 9112 section 3.2) of any visible octets but the number sign: browsers do not encode
 # all those that RFC 3986 wants encoded.
 _TARGET = r'/[!"$-~]*|\*|[A-Za-z][A-Za-z0-9+.\-]*://[!"$-~]+'
-REQUEST_LINE = re.compile(rf"({TOKEN}) ({_TARGET}) (HTTP/[0-9]\.[0-9])".encode())
+REQUEST_LINE = re.compile(rf"({TOKEN}) ({_TARGET}) (HTTP/[0-9]\.[0-9])\r\n".encode())
 # Servers differ in the space before an empty reason phrase.
-STATUS_LINE = re.compile(rf"(HTTP/[0-9]\.[0-9]) ([1-9][0-9][0-9])(?: ({FIELD_VALUE}))?".encode("latin-1"))
+STATUS_LINE = re.compile(rf"(HTTP/[0-9]\.[0-9]) ([1-9][0-9][0-9])(?: ({FIELD_VALUE}))?\r\n".encode("latin-1"))
 _FIELD_NAME = re.compile(TOKEN)
 _BAD_VALUE_CHARACTER = re.compile(r"[^\t -~\x80-\xff]")
 
@@ -51,10 +52,10 @@ class WSUpgradeRequest:
             ValueError: The request line or a header holds what HTTP does not allow there.
             TypeError: The name or value of a header is not a str.
         """
-        line = b"%b %b %b" % (self.method, self.path, self.version)
+        line = b"%b %b %b\r\n" % (self.method, self.path, self.version)
         if REQUEST_LINE.fullmatch(line) is None:
             raise ValueError(f"{line!r} is not a request line")
-        return b"%b\r\n%b\r\n" % (line, encode_headers(self.headers))
+        return b"%b%b\r\n" % (line, encode_headers(self.headers))
 
 
 @dataclass(slots=True, eq=False)
@@ -151,16 +152,12 @@ class WSUpgradeResponse:
             ValueError: The status or a header is not one HTTP can carry; the message names the header.
             TypeError: The name or value of a header is not a str.
         """
-        reason = get_reason_phrase(self.status) if self.reason is None else self.reason
-        line = b"%b %d %b" % (self.version, self.status, reason.encode("latin-1"))
-        if STATUS_LINE.fullmatch(line) is None:
-            raise ValueError(f"{line!r} is not a status line")
-        head = b"%b\r\n%b" % (line, encode_headers(self.headers))
-        if not self.body:
-            return head + b"\r\n"
-        if "Content-Length" not in self.headers:
-            head += b"Content-Length: %d\r\n" % len(self.body)
-        return b"%b\r\n%b" % (head, self.body)
+        line = _encode_status_line(self.version, self.status, self.reason)
+        fields = encode_headers(self.headers)
+        body = self.body or b""
+        if body and "Content-Length" not in self.headers:
+            fields += b"Content-Length: %d\r\n" % len(body)
+        return b"%b%b\r\n%b" % (line, fields, body)
 
 
 def _create_response(
@@ -172,6 +169,15 @@ def _create_response(
     if content_type is not None:
         headers.setdefault("Content-Type", content_type)
     return WSUpgradeResponse(status=to_status(status), headers=headers, body=body)
+
+
+@functools.lru_cache(maxsize=64)
+def _encode_status_line(version: bytes, status: int, reason: str | None) -> bytes:
+    phrase = get_reason_phrase(status) if reason is None else reason
+    line = b"%b %d %b\r\n" % (version, status, phrase.encode("latin-1"))
+    if STATUS_LINE.fullmatch(line) is None:
+        raise ValueError(f"{line!r} is not a status line")
+    return line
 
 
 def to_status(code: int) -> HTTPStatus | int:

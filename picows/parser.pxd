@@ -47,6 +47,7 @@ cdef class FrameParser:
     cdef bint has_unparsed(self)
     cdef size_t buffered_size(self)
 
+    cdef bint _has_whole_frame(self) noexcept
     cdef int _fail(self, int status, const ws_frame_header* header) except -1
     cdef int _set_rest(self, const uint8_t* first, size_t first_size, const uint8_t* second, size_t second_size) except -1
     cdef int _begin_large(self, const ws_frame_header* header) except -1

@@ -167,9 +167,17 @@ cdef class FrameParser:
         frame.rsv2 = header.rsv & WS_RSV2 != 0
         frame.rsv3 = header.rsv & WS_RSV3 != 0
         frame.tail_size = self._end - self._pos
-        frame.last_in_buffer = self._end == self._pos
+        frame.last_in_buffer = self._end == self._pos or not self._has_whole_frame()
         frame.copies_views = self._views_outlive_callbacks
         return frame
+
+    cdef bint _has_whole_frame(self) noexcept:  # hot
+        """Whether the bytes that are not parsed yet begin with a whole and acceptable frame."""
+        cdef ws_frame_header header
+        cdef size_t unread = self._end - self._pos
+        if ws_decode_header(self._pos, unread, &header) != WS_OK or ws_check_header(&self._rules, &header) != WS_OK:
+            return False
+        return header.payload_len <= unread - header.size
 
     cdef int recycle(self, WSFrame frame) except -1:  # hot
         """The callbacks for `frame` are over: reuse it, unless somebody kept it."""
