@@ -48,10 +48,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the loop's leak check first, so that it is torn down after every other fixture of the loop."""
+    """Put the loop's leak check before the test's own fixtures, so that it is torn down after them."""
     for item in items:
-        if is_async_test(item):
-            item.fixturenames.insert(0, "loop_leak_guard")
+        # The variants of a parametrized test share one list.
+        if is_async_test(item) and "loop_leak_guard" not in item.fixturenames:
+            item.fixturenames.insert(_count_wider_fixtures(item), "loop_leak_guard")
+
+
+def _count_wider_fixtures(item: pytest.Item) -> int:
+    """How many fixtures a module or the session shares: they come first, and what they open is no leak of the test."""
+    definitions = item._fixtureinfo.name2fixturedefs
+    return sum(definitions[name][-1].scope != "function" for name in item.fixturenames if definitions.get(name))
 
 
 def pytest_collection_finish() -> None:
