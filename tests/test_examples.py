@@ -5,8 +5,10 @@ import contextlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pytest
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 TIMEOUT = 60  # seconds; an example takes two at most, but this machine may have other things to do
 
 # What each program prints: one regular expression a line.
@@ -299,6 +302,26 @@ def test_tls_echo_works_with_a_certificate_from_openssl(tmp_path: Path) -> None:
     )
     files = [str(tmp_path / name) for name in ("cert.pem", "key.pem", "cert.pem")]
     assert_prints(python("echo_tls.py", *files), OUTPUT["echo_tls.py"])
+
+
+def python_blocks(text: str, fence: str, end: str) -> list[str]:
+    return [textwrap.dedent(block) for block in re.findall(rf"^{fence}\n(.*?)^{end}", text, re.DOTALL | re.MULTILINE)]
+
+
+def test_the_program_in_the_readme_runs() -> None:
+    (program,) = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "```python", "```")
+    assert program.count("9001") == 2
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    assert_prints([sys.executable, "-X", "dev", "-c", program.replace("9001", port)], ["The echo says hello"])
+
+
+def test_the_client_of_the_tutorial_talks_to_the_server() -> None:
+    tutorial = (ROOT / "docs" / "tutorial" / "echo.rst").read_text(encoding="utf-8")
+    (program,) = python_blocks(tutorial, r"\.\. code-block:: python\n", r"(?=\S)")
+    with running_server("echo_server.py", "A client left; 1 frames were sent back.\nStopped.\n") as url:
+        program = program.replace("ws://127.0.0.1:9001/", url)
+        assert_prints([sys.executable, "-X", "dev", "-c", program], ["The server says hello"])
 
 
 def test_every_example_is_run_here() -> None:

@@ -1,0 +1,78 @@
+"""The built API reference says something about every public name; `.ci/dev.py docs` builds it and runs this."""
+
+import enum
+import os
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import picows
+
+HTML = os.environ.get("DOCS_HTML")  # the folder that Sphinx wrote to
+pytestmark = pytest.mark.skipif(not HTML, reason="needs the built documentation: python .ci/dev.py docs")
+
+
+class Definitions(HTMLParser):
+    """Collects what a page says about each name: the text of the <dd> that follows its <dt id=...>."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[str, str] = {}
+        self._last_id = ""
+        self._is_in_term = False
+        self._open: list[str] = []  # names whose <dd> is open, the innermost last
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "dt":
+            self._is_in_term = True
+            self._last_id = dict(attrs).get("id") or ""
+        elif tag == "dd":
+            self._open.append(self._last_id)
+            self._last_id = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "dt":
+            self._is_in_term = False
+        elif tag == "dd":
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._is_in_term and self._open:
+            self.texts[self._open[-1]] = self.texts.get(self._open[-1], "") + data
+
+
+def public_names() -> list[str]:
+    names = []
+    for name in picows.__all__:
+        names.append(name)
+        value = getattr(picows, name)
+        if isinstance(value, type) and issubclass(value, enum.Enum):
+            names += [f"{name}.{member.name}" for member in value]
+        elif isinstance(value, type):
+            names += [f"{name}.{member}" for member in vars(value) if not member.startswith("_")]
+    return names
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for page in sorted(Path(str(HTML)).glob("reference/*.html")):
+        parser = Definitions()
+        parser.feed(page.read_text(encoding="utf-8"))
+        texts |= parser.texts
+    return texts
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_a_public_name_has_text(name: str, texts: dict[str, str]) -> None:
+    text = texts.get(f"picows.{name}", "").strip()
+    assert len(text.split()) >= 3, f"the reference says about {name}: {text!r}"
+
+
+def test_signatures_of_compiled_methods_have_types() -> None:
+    page = Path(str(HTML), "reference", "transport.html").read_text(encoding="utf-8")
+    start = page.index('id="picows.WSTransport.send"')
+    signature = page[start : page.index("</dt>", start)]
+    assert "WSMsgType" in signature
+    assert "bool" in signature
