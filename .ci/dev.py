@@ -99,8 +99,8 @@ def docs() -> None:
 
 
 def bench(*arguments: str) -> None:
-    for script in sorted(ROOT.glob("examples/benchmark/bench_*.py")):
-        python(script, *arguments)
+    for script in sorted(ROOT.glob("examples/benchmark/[!_]*.py")):
+        python(script, *arguments, PYTHONPATH=str(ROOT))
 
 
 def peers() -> None:
@@ -115,8 +115,11 @@ def autobahn(*arguments: str) -> None:
         return
     options = arguments or ("--quick",)
     server, client = (ROOT / "examples" / f"autobahn_{role}.py" for role in ("server", "client"))
-    python(script, "server", "--command", f"{sys.executable} {server} {{port}}", *options)
-    python(script, "client", "--command", f"{sys.executable} {client} {{url}} {{agent}}", *options)
+    for role, command in (
+        ("server", f"{sys.executable} {server} {{port}}"),
+        ("client", f"{sys.executable} {client} {{url}} {{agent}}"),
+    ):
+        python(script, role, "--command", command, *options, PYTHONPATH=str(ROOT))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
