@@ -51,7 +51,8 @@ class ClientHandshake:
         limits: Bounds on the response.
 
     Raises:
-        ValueError, TypeError: An extra header is not one HTTP can carry, or one the handshake must set itself.
+        ValueError: An extra header is not one HTTP can carry, or one the handshake must set itself.
+        TypeError: An extra header's name or value is not a str.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class ClientHandshake:
         Raises:
             WSInvalidMessageError: They are no HTTP response.
             WSInvalidStatusError: The status is not 101; `response` holds headers and body.
-            WSInvalidUpgradeError, WSInvalidHeaderError: The 101 does not match the request.
+            WSInvalidHeaderError: The 101 does not match the request; WSInvalidUpgradeError for Upgrade and Connection.
         """
         response = self._reader.feed(data)
         if response is None:
@@ -108,8 +109,8 @@ class ClientHandshake:
         """The connection ended before the handshake did.
 
         Raises:
-            WSInvalidMessageError: Always, unless
-            WSInvalidStatusError: a refusal came whose body ends with the connection.
+            WSInvalidStatusError: What came is a refusal whose body ends with the connection.
+            WSInvalidMessageError: What came is incomplete.
         """
         self._judge(self._reader.eof())
         raise AssertionError("a 101 does not wait for the end of the connection")

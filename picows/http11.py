@@ -364,8 +364,9 @@ class ResponseReader(_HeadReader):
     def _check_start(self, head: bytearray) -> None:
         if head.startswith((b"\x15", b"\x16")):
             self._fail(400, "the server speaks TLS; the URL should be wss://")
-        if len(head) >= 5 and not head.startswith(b"HTTP/"):
-            self._fail(400, f"it begins with {shorten(head[:5])}")
+        begin, line_end, _ = head[:5].partition(b"\n")
+        if begin != b"HTTP/" and (line_end or len(head) >= 5):
+            self._fail(400, f"it begins with {shorten(begin)}")
 
     def _check_first_line(self, start: re.Match[bytes]) -> None:
         if not start[1].startswith(b"HTTP/1."):

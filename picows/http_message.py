@@ -84,7 +84,8 @@ class WSUpgradeResponse:
             extra_headers: For example Sec-WebSocket-Protocol or Set-Cookie.
 
         Raises:
-            ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+            ValueError: A header is not one HTTP can carry; the message names it.
+            TypeError: A header's name or value is not a str.
         """
         headers = copy_headers(extra_headers)
         headers.setdefault("Connection", "upgrade")
@@ -100,7 +101,8 @@ class WSUpgradeResponse:
             extra_headers: More headers.
 
         Raises:
-            ValueError, TypeError: A header is not one HTTP can carry; the message names it.
+            ValueError: A header is not one HTTP can carry; the message names it.
+            TypeError: A header's name or value is not a str.
         """
         return _create_response(HTTPStatus.OK, body, extra_headers, "text/plain; charset=utf-8")
 

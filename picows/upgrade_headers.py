@@ -55,7 +55,7 @@ def split_subprotocols(headers: CIMultiDict[str]) -> list[str]:
 
 def describe(name: str, value: str | None, expected: str) -> str:
     """Say that a header is missing, or what it is instead of what it should be."""
-    found = f"missing {name} header" if value is None else f"{name} is {value!r}"
+    found = f"missing {name} header" if value is None else f"{name} is {shorten(value)}"
     return f"{found}, expected {expected}"
 
 

@@ -470,6 +470,7 @@ def test_a_body_is_cut_at_its_limit(framed):
     [
         (b"\x15\x03\x01\x00\x02\x02\x50", "server speaks TLS"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "it begins with 'SSH-2'"),
+        (b"\r\n\r\n\r\n", r"it begins with '\r'"),
         (b"http/1.1 101\r\n", "it begins with 'http/'"),
         (b"HTTP/1.1 101x\r\n", "first line"),
         (b"HTTP/1.1  101\r\n", "first line"),
@@ -558,7 +559,13 @@ def test_an_encoded_response_is_read_back(status, headers, chunks, framing, posi
     assert outcome == (b"HTTP/1.1", status, outcome[2], list(response.headers.items()), head, body, b"")
 
 
-@given(st.binary(max_size=60).map(b"HTTP/1.1 ".__add__) | st.binary(max_size=80).map(CHUNKED.__add__), cuts)
+@given(
+    st.binary(max_size=20)
+    | st.binary(max_size=60).map(b"HTTP/1.1 ".__add__)
+    | st.binary(max_size=80).map(CHUNKED.__add__)
+    | st.text("0123456789af;\r\nx", max_size=60).map(str.encode).map(CHUNKED.__add__),
+    cuts,
+)
 def test_verdict_on_a_response_does_not_depend_on_how_it_is_cut(data, positions):
     limits = HeadLimits(max_body_size=30)
     expected = read_response([data], limits, at_eof=True)
