@@ -28,9 +28,9 @@ def read_stub(path: Path) -> dict[str, Signature]:
             return aliases.get(node.id, node)
 
     signatures = {}
-    for owner in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
-        prefix = f"{owner.name}." if isinstance(owner, ast.ClassDef) else ""
-        for node in owner.body:
+    bodies = {"": tree.body} | {f"{node.name}.": node.body for node in tree.body if isinstance(node, ast.ClassDef)}
+    for prefix, body in bodies.items():
+        for node in body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 function = ReplaceAliases().visit(node)
                 function.args.args = [argument for argument in function.args.args if argument.arg != "self"]

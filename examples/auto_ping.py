@@ -35,8 +35,10 @@ async def main() -> None:
         )
         await transport.wait_disconnected()
         print(f"The server received {peer.pings} pings and answered {ANSWERED_PINGS} of them.")
-        sent = transport.close_handshake.sent
-        print(f"The client gave up after {time.monotonic() - started:.1f} seconds and sent {sent.code.name}.")
+        closing = transport.close_handshake
+        assert closing is not None
+        assert closing.sent is not None
+        print(f"The client gave up after {time.monotonic() - started:.1f} seconds and sent {closing.sent.code.name}.")
 
 
 if __name__ == "__main__":

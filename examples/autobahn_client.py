@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-MAX_FRAME_SIZE = 16 * 1024 * 1024
 CONTROL_FRAMES = (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE)
 
 
@@ -39,8 +38,7 @@ class MessageListener(WSListener):
 async def run(url: str, *, echoes: bool = True) -> bytes:
     """Connect, stay until the server closes, and return the last message."""
     listener = MessageListener(echoes)
-    options = {"strict": True, "validate_utf8": True, "max_frame_size": MAX_FRAME_SIZE}
-    transport, _ = await ws_connect(lambda: listener, url, **options)
+    transport, _ = await ws_connect(lambda: listener, url, strict=True, validate_utf8=True, max_frame_size=2**24)
     await transport.wait_disconnected()
     return listener.last_message
 

@@ -8,7 +8,7 @@ import sys
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect, ws_create_server
 
-MESSAGES = ["hello", "", "naïve café", b"\x00\x01\x02", bytes(100_000)]
+MESSAGES: list[str | bytes] = ["hello", "", "naïve café", b"\x00\x01\x02", bytes(100_000)]
 
 
 class EchoListener(WSListener):
@@ -38,7 +38,8 @@ async def talk(url: str) -> None:
         print(f"Sent {len(message)} {kind}: the echo is {'the same' if same else 'different'}.")
     transport.send_close(WSCloseCode.OK)
     await transport.wait_disconnected()
-    print(f"Closed by both sides: {transport.close_handshake.recv is not None}.")
+    closing = transport.close_handshake
+    print(f"Closed by both sides: {closing is not None and closing.recv is not None}.")
 
 
 async def main(url: str | None) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 
 from picows import WSCloseCode, WSListener, WSTransport, ws_connect, ws_create_server
 
@@ -23,7 +22,7 @@ class ServerListener(WSListener):
 async def shut_down(server: asyncio.Server, open_connections: set[WSTransport]) -> None:
     server.close()
     for transport in open_connections:
-        transport.send_close(WSCloseCode.GOING_AWAY, b"the server restarts")
+        transport.send_close(WSCloseCode.GOING_AWAY, "the server restarts")
     closing = [asyncio.create_task(transport.wait_disconnected()) for transport in open_connections]
     _, late = await asyncio.wait(closing, timeout=DEADLINE)
     print(f"{len(closing) - len(late)} clients completed the closing handshake, {len(late)} did not.")
@@ -46,13 +45,14 @@ async def main() -> None:
 
     signal.raise_signal(signal.SIGTERM)  # as a service manager would
     await stop.wait()
-    started = time.monotonic()
+    started = loop.time()
     await shut_down(server, open_connections)
-    print(f"The server ended after {time.monotonic() - started:.1f} seconds; {len(open_connections)} clients are left.")
+    print(f"The server ended after {loop.time() - started:.1f} seconds; {len(open_connections)} clients are left.")
     clients[0].resume_reading()
     for client in clients:
         await client.wait_disconnected()
-    print(f"The clients were told {[client.close_handshake.recv.code.name for client in clients]}.")
+    told = [closing.recv.code.name for client in clients if (closing := client.close_handshake) and closing.recv]
+    print(f"The clients were told {told}.")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ ROUND_TRIPS = 2000
 
 
 class ServerListener(WSListener):
-    """Greets, answers text in capital letters and sends binary data back as it is."""
-
     def on_ws_connected(self, transport: WSTransport) -> None:
         transport.send(WSMsgType.TEXT, "welcome")
 
@@ -26,7 +24,9 @@ class ClientListener(WSListener):
         self.inbox: asyncio.Queue[bytes] = asyncio.Queue()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type != WSMsgType.CLOSE:
+        if frame.msg_type == WSMsgType.CLOSE:
+            print(f"The server answered with code {frame.get_close_code():d}.")
+        else:
             self.inbox.put_nowait(frame.get_payload_as_bytes())
 
 
@@ -49,9 +49,9 @@ async def main() -> None:
             await client.inbox.get()
         print(f"{ROUND_TRIPS} round trips of 16 bytes took {time.perf_counter() - started:.3f} seconds in one thread.")
 
-        transport.send_close(WSCloseCode.OK, b"bye")
+        transport.send_close(WSCloseCode.OK, "bye")
+        print(f"Sent a close frame with code {WSCloseCode.OK:d} and the reason 'bye'.")
         await transport.wait_disconnected()
-        print(f"Closed with code {WSCloseCode.OK:d}; the server answered {transport.close_handshake.recv.code:d}.")
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ class ClientListener(WSListener):
 async def main() -> None:
     for thread in [ServerThread("thread 1"), ServerThread("thread 2")]:
         thread.start()
-        url = f"ws://127.0.0.1:{await asyncio.wrap_future(thread.port)}/"
-        transport, _ = await ws_connect(ClientListener, url)
+        port = await asyncio.wrap_future(thread.port)
+        transport, _ = await ws_connect(ClientListener, f"ws://127.0.0.1:{port}/")
         remote = await asyncio.wrap_future(thread.connected)
         try:
             remote.send(WSMsgType.TEXT, "from the wrong thread")

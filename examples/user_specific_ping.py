@@ -15,23 +15,21 @@ class ServerListener(WSListener):
                 transport.send_close()
 
 
+# First way: the payload alone says what a pong is. The core consumes it, so on_ws_frame does not see it.
 class FixedTextListener(WSListener):
-    """The payload alone says what a pong is; the core consumes it, so `on_ws_frame` does not see it."""
-
     def send_user_specific_ping(self, transport: WSTransport) -> None:
         transport.send(WSMsgType.TEXT, b"ping")
 
     def is_user_specific_pong(self, frame: WSFrame) -> bool:
-        return frame.msg_type == WSMsgType.TEXT and frame.get_payload_as_memoryview() == b"pong"
+        return frame.msg_type == WSMsgType.TEXT and frame.get_payload_as_bytes() == b"pong"
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.TEXT:
             print(f"{type(self).__name__} received {frame.get_payload_as_utf8_text()}")
 
 
+# Second way: every message is parsed anyway, so it is parsed once, in on_ws_frame, which then reports the pong.
 class JsonListener(WSListener):
-    """Every message is parsed anyway, so it is parsed once, in `on_ws_frame`, which then reports the pong."""
-
     def send_user_specific_ping(self, transport: WSTransport) -> None:
         transport.send(WSMsgType.TEXT, b'{"op": "ping"}')
 
@@ -50,8 +48,9 @@ async def main() -> None:
     async with asyncio.timeout(30), await ws_create_server(lambda request: ServerListener(), "127.0.0.1", 0) as server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         for listener in (FixedTextListener, JsonListener):
-            timeouts = {"auto_ping_idle_timeout": 0.1, "auto_ping_reply_timeout": 0.1}
-            transport, _ = await ws_connect(listener, url, enable_auto_ping=True, **timeouts)
+            transport, _ = await ws_connect(
+                listener, url, enable_auto_ping=True, auto_ping_idle_timeout=0.1, auto_ping_reply_timeout=0.1
+            )
             await transport.wait_disconnected()
 
 

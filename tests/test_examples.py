@@ -109,7 +109,8 @@ OUTPUT = {
         r"Sent the text 'hello', received 'HELLO'\.",
         r"Sent 1000000 bytes, received 1000000 bytes\.",
         r"2000 round trips of 16 bytes took \d+\.\d{3} seconds in one thread\.",
-        r"Closed with code 1000; the server answered 1000\.",
+        r"Sent a close frame with code 1000 and the reason 'bye'\.",
+        r"The server answered with code 1000\.",
     ],
     "reconnecting_client.py": [
         "Failed with WSInvalidStatusError: .*404.*",
