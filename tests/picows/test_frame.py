@@ -162,7 +162,7 @@ async def test_nothing_of_a_frame_can_be_changed(receive):
 
 async def test_frames_are_equal_only_to_themselves(receive):
     first, second = await receive(TEXT, "same"), await receive(TEXT, "same")
-    assert first == first  # noqa: PLR0124
+    assert first == first
     assert first != second
     assert len({first, second}) == 2
 
@@ -214,8 +214,7 @@ async def test_a_frame_can_be_sent(open_session, size):
 async def test_a_frame_can_be_the_payload_of_a_control_frame(open_session):
     async with asyncio.timeout(5), open_session(Keeper) as session:
         session.peer.write_frame(TEXT, "short")
-        session.peer.write_frame(TEXT, "x" * 126)
-        short, long = await session.listener.wait_for(2)
+        (short,) = await session.listener.wait_for(1)
         session.transport.send_ping(short)
         session.transport.send_pong(short)
         session.transport.send_close(WSCloseCode.OK, short)
