@@ -32,7 +32,8 @@ exclude_patterns = ["_build", "design"]
 default_role = "code"
 suppress_warnings = ["config.cache"]  # a function among these settings cannot be pickled
 html_theme = "alabaster"
-html_theme_options = {"description": "WebSocket for asyncio", "fixed_sidebar": True, "page_width": "1100px"}
+toc_object_entries_show_parents = "hide"
+html_theme_options = {"description": "WebSocket for asyncio", "fixed_sidebar": True, "page_width": "1160px"}
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}

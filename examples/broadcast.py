@@ -17,7 +17,7 @@ class RoomListener(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         # A small kernel buffer, so that the demonstration need not send many megabytes.
-        kernel = transport.underlying_transport.get_extra_info("socket")
+        kernel = transport.get_extra_info("socket")
         kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
         self._room.add(transport)
 

@@ -49,7 +49,7 @@ async def main(certificate: str, key: str, authority: str) -> None:
     async with asyncio.timeout(30), server:
         url = f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         transport, _ = await ws_connect(ClientListener, url, ssl_context=client_context)
-        print(f"Connected with {transport.underlying_transport.get_extra_info('ssl_object').version()}.")
+        print(f"Connected with {transport.get_extra_info('ssl_object').version()}.")
         transport.send(WSMsgType.TEXT, "nobody else can read this")
         await transport.wait_disconnected()
 

@@ -15,7 +15,7 @@ class ProducerListener(WSListener):
         self.pauses = self.peak = 0
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        transport.underlying_transport.set_write_buffer_limits(HIGH, LOW)
+        transport.set_write_buffer_limits(HIGH, LOW)
         self._producer = asyncio.create_task(self._produce(transport))
 
     def pause_writing(self) -> None:

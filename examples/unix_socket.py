@@ -27,7 +27,7 @@ async def main(path: Path) -> None:
     async with asyncio.timeout(30), server:
         # The URL still gives the Host header and the request path; nothing is resolved.
         transport, _ = await ws_connect(ClientListener, "ws://localhost/feed", path=path)
-        print(f"Connected to {transport.underlying_transport.get_extra_info('peername')}.")
+        print(f"Connected to {transport.get_extra_info('peername')}.")
         transport.send(WSMsgType.TEXT, "no port was needed")
         await transport.wait_disconnected()
 
