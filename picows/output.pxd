@@ -40,6 +40,7 @@ cdef class Output:
     cdef int uncork(self) except -1
     cdef int begin_read(self) except -1
     cdef int end_read(self) except -1
+    cdef object transport(self)
     cdef object share(self)
     cdef int stop(self) except -1
     cdef size_t backlog(self) except? 0

@@ -178,6 +178,9 @@ cdef class Output:
     cdef bint is_stopped(self):
         return self._is_stopped
 
+    cdef object transport(self):
+        return self._transport
+
     cdef object share(self):
         """The transport, for others: from now on ask it before every direct write."""
         if not self._is_stopped:

@@ -29,7 +29,6 @@ cdef class FrameParser:
         size_t _large_filled            # bytes received
         size_t _large_unmasked          # bytes unmasked and checked
         WSFrame _spare                  # reused while nobody else holds it
-        bint _views_outlive_callbacks   # a small view was kept once: from then on small views are copies
 
     cdef object read_target(self)
     cdef int received(self, size_t size) except -1

@@ -168,7 +168,7 @@ cdef class FrameParser:
         frame.rsv3 = header.rsv & WS_RSV3 != 0
         frame.tail_size = self._end - self._pos
         frame.last_in_buffer = self._end == self._pos or not self._has_whole_frame()
-        frame.copies_views = self._views_outlive_callbacks
+        frame.copies_views = self._pool.copies_small_views
         return frame
 
     cdef bint _has_whole_frame(self) noexcept:  # hot
@@ -183,7 +183,7 @@ cdef class FrameParser:
         """The callbacks for `frame` are over: reuse it, unless somebody kept it."""
         if ws_is_kept(<PyObject*> frame):
             if frame.was_kept():
-                self._views_outlive_callbacks = True
+                self._pool.copies_small_views = True
             self._spare = None
         return 0
 

@@ -220,7 +220,7 @@ cdef class ConnectionProtocol(TransportOwner):
             return
         if transport.logs_debug:
             self._logger.log(PICOWS_DEBUG_LL, "disconnected: %r, %r", exc, transport.close_handshake)
-        transport.mark_disconnected()
+        transport.mark_disconnected(exc)
         try:
             self._listener.on_ws_disconnected(transport)
         except Exception as error:   # the user's code

@@ -38,6 +38,7 @@ cdef class WSTransport:
         object _loop
         TransportOwner _owner                       # None when disconnected: breaks the reference cycle
         object _failure                             # exception for wait_disconnected()
+        object _lost_with                           # exception the event loop reported, or None
         bint _is_finished                           # on_ws_disconnected is over
         list _disconnect_waiters                    # made when first needed
         object _pong_waiter                         # future of measure_roundtrip_time()
@@ -76,7 +77,7 @@ cdef class WSTransport:
     cdef int expect_pong(self, object callback) except -1
     cdef int fail_with(self, object exception) except -1
     cdef int close_frame_received(self, const uint8_t* payload, size_t size) except -1
-    cdef int mark_disconnected(self) except -1
+    cdef int mark_disconnected(self, object exception) except -1
     cdef int finish(self) except -1
     cdef bint _may_send(self, str what) except -1
     cdef int _check_thread(self) except -1

@@ -1,5 +1,5 @@
 import asyncio
-from typing import Never
+from typing import Any, Never
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -45,6 +45,10 @@ class WSTransport:
     def is_close_frame_sent(self) -> bool: ...
     @property
     def is_disconnected(self) -> bool: ...
+    @property
+    def disconnect_cause(self) -> BaseException | None: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
     def send(
         self,
         msg_type: WSMsgType,

@@ -120,6 +120,23 @@ cdef class WSTransport:
         """The asyncio transport. Writing to it directly is possible between frames; gathered frames are flushed first."""
         return self.output.share()
 
+    @property
+    def disconnect_cause(self):
+        """The exception that ended the connection, or None.
+
+        It is what :meth:`wait_disconnected` raises, or an OSError that the event loop reported.
+        """
+        return self._failure if self._failure is not None else self._lost_with
+
+    def get_extra_info(self, name, default=None):
+        """The same as asyncio's :meth:`~asyncio.BaseTransport.get_extra_info`, without touching what is gathered."""
+        return self.output.transport().get_extra_info(name, default)
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """Set the marks in bytes for ``pause_writing`` and ``resume_writing``, as asyncio's transports do."""
+        self._check_thread()
+        self.output.transport().set_write_buffer_limits(high, low)
+
     cpdef send(self, WSMsgType msg_type, message, bint fin=True, bint rsv1=False, bint rsv2=False, bint rsv3=False):
         """Send one frame (RFC 6455 section 5.2).
 
@@ -466,9 +483,10 @@ cdef class WSTransport:
             closing.recv = close_info(payload, size)
         return 0
 
-    cdef int mark_disconnected(self) except -1:
+    cdef int mark_disconnected(self, object exception) except -1:
         """The connection is gone: let go of the protocol, wake who measures."""
         self.is_disconnected = True
+        self._lost_with = exception
         self.expects_pong = False
         self._auto_pong_waiter = None
         self._owner = None
