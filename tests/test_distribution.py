@@ -101,7 +101,7 @@ def python(wheel, tmp_path_factory) -> Path:
     packages = Path(paths["platlib"])
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(packages)
-    # A folder on a line of a .pth file comes last on sys.path, and its own .pth files (our editable install) do not count.
+    # A folder named in a .pth file comes last on sys.path, and its own .pth files (our editable install) do not count.
     packages.joinpath("dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return Path(paths["scripts"]) / Path(sys.executable).name
 
@@ -145,5 +145,7 @@ def test_the_example_in_cython_builds_and_runs(python):
 
 def test_a_user_of_the_older_declarations_builds_and_runs(python, tmp_path):
     tmp_path.joinpath("cython_user.pyx").write_text(textwrap.dedent(CYTHON_USER))
-    run(python, "-m", "Cython.Build.Cythonize", "-i", "-3", "cython_user.pyx", cwd=tmp_path, CFLAGS="-O0")
+    # setuptools first: Cython asks for distutils, which Python has no longer.
+    compile_it = "import setuptools; from Cython.Build.Cythonize import main; main(['-i', 'cython_user.pyx'])"
+    run(python, "-c", compile_it, cwd=tmp_path, CFLAGS="-O0")
     assert run(python, "-c", CONVERSATION, cwd=tmp_path) == "ok 1\n"
