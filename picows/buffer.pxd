@@ -34,7 +34,9 @@ cdef class ReadScratch:
 
 
 cdef class ReadPool:
-    cdef list _scratches
+    cdef:
+        list _scratches
+        bint copies_small_views   # a small view outlived its callback once: from then on small views are copies
 
     cdef ReadScratch peek(self)
 
