@@ -346,7 +346,7 @@ cdef class ConnectionProtocol(TransportOwner):
                     self._is_in_callback = False
                     self._frame_callback_failed(exc)
                 else:
-                    self._fail(exc)
+                    self._parser_failed(exc)
                 if self._state != OPEN:
                     return 0
 
@@ -482,6 +482,12 @@ cdef class ConnectionProtocol(TransportOwner):
         transport.send_close(code, reason)
         self.finish()
         return 0
+
+    def _parser_failed(self, exception):
+        """The peer broke the protocol, or there was no memory for what it sent."""
+        if not isinstance(exception, WSProtocolError):
+            self._logger.error("cannot receive", exc_info=exception)
+        self._fail(exception)
 
     cdef int _callback_failed(self, object exception, str name) except -1:
         self._report_failure(exception, name)
