@@ -37,6 +37,7 @@ cdef class ReadPool:
     cdef:
         list _scratches
         bint copies_small_views   # a small view outlived its callback once: from then on small views are copies
+        Py_ssize_t pollers        # open connections that poll: see FrameParser.is_only_poller
 
     cdef ReadScratch peek(self)
 

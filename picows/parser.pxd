@@ -28,6 +28,7 @@ cdef class FrameParser:
         bytes _large_payload            # as large as the payload, or less as long as little has come
         size_t _large_filled            # bytes received
         size_t _large_unmasked          # bytes unmasked and checked
+        object _large_failure           # what was found wrong with it, a WSProtocolError for next_frame to raise, or None
         WSFrame _spare                  # reused while nobody else holds it
 
     cdef object read_target(self)

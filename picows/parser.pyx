@@ -137,6 +137,7 @@ cdef class FrameParser:
         if header.payload_len > unread - header.size:
             if header.payload_len > SMALL_FRAME or ws_frame_wants_text_check(&self._rules, &header):
                 self._begin_large(&header)
+                return self._large_frame()
             return None
         payload = self._pos + header.size
         if header.has_mask:
@@ -264,6 +265,7 @@ cdef class FrameParser:
         self.is_held_back = False
         self._large_payload = None
         self._large_view = None
+        self._large_failure = None
         return 0
 
     cdef size_t buffered_size(self):
@@ -313,7 +315,11 @@ cdef class FrameParser:
         self._large_view = None
         self._large_filled += size
         if capacity < self._large_header.payload_len and self._large_filled >= capacity:
-            grown = reserve(self._large_header.payload_len)
+            try:
+                grown = reserve(self._large_header.payload_len)
+            except WSProtocolError as exc:
+                self._large_failure = exc
+                return 0
             memcpy(PyBytes_AS_STRING(grown), PyBytes_AS_STRING(self._large_payload), self._large_filled)
             self._large_payload = grown
         elif self._large_filled > capacity:
@@ -324,7 +330,10 @@ cdef class FrameParser:
         return self._large_advance()
 
     cdef int _large_advance(self) except -1:
-        """Unmask and check what has newly arrived, while it is in the cache: bad text fails before the frame is complete."""
+        """Unmask and check what has newly arrived, while it is in the cache.
+
+        Bad text fails before the frame is complete: `next_frame` then says so, because a read must not raise.
+        """
         cdef:
             uint8_t* fresh = <uint8_t*> PyBytes_AS_STRING(self._large_payload) + self._large_unmasked
             size_t size = self._large_filled - self._large_unmasked
@@ -335,13 +344,15 @@ cdef class FrameParser:
         if ws_frame_wants_text_check(&self._rules, &self._large_header):
             status = ws_check_text(&self._rules, fresh, size)
         if status != WS_OK:
-            self._fail(status, &self._large_header)
+            self._large_failure = violation(status, self._large_header.payload_len, self._rules.max_payload_size)
         return 0
 
     cdef WSFrame _large_frame(self):
         """The frame whose payload was read into memory of its own, or None while bytes of it are missing."""
         cdef bytes payload = self._large_payload
         cdef int status
+        if self._large_failure is not None:
+            raise self._large_failure
         if self._large_missing() > 0:
             return None
         self._large_payload = None
