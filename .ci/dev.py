@@ -13,7 +13,6 @@ autobahn   the Autobahn testsuite against the example server and client
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import hot_lines
 import peer_setup
+import stale_files
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["picows", "picows_aio"]
@@ -41,47 +41,10 @@ def python(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> None
 
 
 def build(*arguments: str) -> None:
-    remove_leftovers()
-    remove_outdated()
+    stale_files.remove(ROOT, PACKAGES)
     # setuptools warns that the tables of pyproject.toml which describe the modules are experimental.
     quietly = ("-W", "ignore::UserWarning")
     python(*quietly, "-c", "import setuptools; setuptools.setup()", "-q", "build_ext", "--inplace", *arguments)
-
-
-def remove_leftovers() -> None:
-    """Remove what was made from modules that are gone; it would still be imported, and installed from build/."""
-    for package in PACKAGES:
-        folders = [ROOT / package, *ROOT.glob(f"build/*/{package}")]
-        for path in (path for folder in folders for path in folder.glob("*")):
-            is_generated = path.suffix in {".so", ".pyd", ".c", ".o", ".obj"} or path.parent.parent != ROOT
-            sources = ROOT.joinpath(package).glob(path.name.partition(".")[0] + ".py*")
-            if is_generated and path.is_file() and not any(sources):
-                path.unlink()
-
-
-def remove_outdated() -> None:
-    """Remove modules older than a declaration they cimport: setuptools looks at .pyx files only."""
-    for package in PACKAGES:
-        for source in ROOT.glob(f"{package}/*.pyx"):
-            newest = max(path.stat().st_mtime for path in [source, *cimported(source)])
-            for built in [*ROOT.glob(f"{package}/{source.stem}.*.so"), *ROOT.glob(f"build/*/{package}/{source.stem}.*.so")]:
-                if built.stat().st_mtime < newest:
-                    built.unlink()
-                    source.with_suffix(".c").unlink(missing_ok=True)
-
-
-def cimported(source: Path) -> set[Path]:
-    """The declarations that a module depends on, and those that they depend on."""
-    found: set[Path] = set()
-    waiting = [source.with_suffix(".pxd"), source]
-    while waiting:
-        path = waiting.pop()
-        if path in found or not path.exists():
-            continue
-        found.add(path)
-        for package, name in re.findall(rf"^from ({'|'.join(PACKAGES)})\.(\w+) cimport", path.read_text(), re.MULTILINE):
-            waiting.append(ROOT / package / f"{name}.pxd")
-    return found
 
 
 def test(*arguments: str) -> None:
