@@ -219,16 +219,18 @@ cdef class FrameRules:
 
 cdef enum:
     RING_SIZE = 1 << 18     # bytes: smaller pieces move on through it, as payloads do
+    PAGE = 4096
 
 
 def time_mask(impl, size_t size, size_t calls, *, bint in_place):
     """Nanoseconds a call of a kernel takes for `size` bytes that begin, as payloads do, at no aligned address."""
     cdef:
         const ws_mask_impl* kernel = find_impl(impl)
-        bytearray src_memory = bytearray(max(<size_t> RING_SIZE, size) + 64)
+        bytearray src_memory = bytearray(max(<size_t> RING_SIZE, size) + PAGE)
         bytearray dst_memory = src_memory if in_place else bytearray(len(src_memory))
         uint8_t* src = <uint8_t*> PyByteArray_AS_STRING(src_memory) + 6
-        uint8_t* dst = src if in_place else <uint8_t*> PyByteArray_AS_STRING(dst_memory) + 14
+        # Half a page apart: at the same place of their pages a load would wait for a store it has nothing to do with.
+        uint8_t* dst = src if in_place else <uint8_t*> PyByteArray_AS_STRING(dst_memory) + PAGE // 2 + 14
         size_t step = size + 6
         size_t pos = 0
         size_t call

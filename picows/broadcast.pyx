@@ -53,6 +53,8 @@ def broadcast(transports, WSMsgType msg_type, message, *, max_backlog=None):
     if max_backlog is not None and max_backlog < 0:
         raise ValueError(f"max_backlog must be a number of bytes, 0 or more, not {max_backlog!r}")
     for transport in transports:
+        if transport is None:
+            raise TypeError("transports must hold WSTransport objects, not None")
         if not transport.can_broadcast() or (max_backlog is not None and transport.output.backlog() > max_backlog):
             skipped.append(transport)
             continue

@@ -19,5 +19,6 @@ cdef class WSCloseHandshake:
 
 
 cdef bytes close_payload(int code, message)
+cdef bytes close_payload_from(message)
 cdef WSCloseInfo close_info(const uint8_t* payload, size_t size)
 cdef object violation(int status, size_t payload_size, size_t limit)

@@ -91,6 +91,16 @@ cdef bytes close_payload(int code, message):
     return payload
 
 
+cdef bytes close_payload_from(message):
+    """A payload that the user built: code, then reason; ValueError for what must not travel."""
+    cdef bytes payload = (<str> message).encode() if isinstance(message, str) else bytes(memoryview(message))
+    if 0 < len(payload) < 2:
+        raise ValueError("a CLOSE frame's payload is empty, or a close code of two bytes and a reason")
+    if payload:
+        close_payload(payload[0] << 8 | payload[1], payload[2:])
+    return payload
+
+
 cdef WSCloseInfo close_info(const uint8_t* payload, size_t size):
     """Code and reason of a CLOSE payload that was checked before."""
     cdef WSCloseInfo info = WSCloseInfo.__new__(WSCloseInfo)

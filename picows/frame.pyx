@@ -35,7 +35,7 @@ cdef class WSFrame:
         rsv3: Third reserved bit.
         payload_size: Bytes of the payload.
         tail_size: Bytes that the same read brought behind this frame.
-        last_in_buffer: Whether there are none.
+        last_in_buffer: Whether no whole frame is among them.
     """
 
     def __init__(self, *args, **kwargs):

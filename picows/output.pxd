@@ -7,6 +7,7 @@ cdef class Output:
     cdef:
         int _fd                        # for direct writes; -1: only through the transport
         bint _is_client_side           # frames are masked
+        bint _is_secure                # the transport encrypts
         bint _coalesces
         int _cork_depth
         object _transport
@@ -17,6 +18,7 @@ cdef class Output:
         bint _may_have_backlog         # the transport may hold bytes that must leave before ours
         bint _is_shared                # somebody else may write to the transport, or close it
         bint _is_stopped
+        list _deferred                 # while the transport is being written to: what callbacks send meanwhile
         # Frames gathered for one write.
         uint8_t* _gathered
         size_t _gathered_size          # bytes
@@ -55,7 +57,8 @@ cdef class Output:
     cdef int _send_unmasked(self, uint8_t opcode, const uint8_t* payload, size_t size, object keeper, bint fin, uint8_t rsv) except -1
     cdef int _send_two(self, const uint8_t* header, size_t header_size, const uint8_t* payload, size_t size, object keeper) except -1
     cdef int _write_copy(self, const uint8_t* data, size_t size) except -1
-    cdef int _hand_over(self, object data) except -1
+    cdef int _hand_over(self, object data, object more=*) except -1
+    cdef int _write_in_parts(self, object data) except -1
     cdef int _fail(self, int64_t result) except -1
 
 

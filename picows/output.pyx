@@ -27,6 +27,7 @@ cdef enum:
     SCRATCH_SIZE = 524288        # bytes masked in one piece; more than that falls out of the CPU cache
     SLICE_SIZE = 262144          # bytes masked and sent at a time when a payload is larger
     FIRST_SCRATCH_SIZE = 65536
+    TLS_PART_SIZE = 65536
 
 # Bytes on their way to the socket. Used between two points at which no other Python code can run, so one serves all.
 cdef uint8_t* scratch = NULL
@@ -72,12 +73,13 @@ cdef void give_block(uint8_t* block):
 cdef class Output:
     """Sends frames through a socket and its transport, in order."""
 
-    def __init__(self, transport, *, int fd, bint is_client_side, bint coalesce, schedule_flush, on_failure):
+    def __init__(self, transport, *, int fd, bint is_client_side, bint is_secure, bint coalesce, schedule_flush, on_failure):
         self._transport = transport
         self._write = transport.write
         self._backlog_size = transport.get_write_buffer_size
         self._fd = fd if WS_HAS_DIRECT_IO else -1
         self._is_client_side = is_client_side
+        self._is_secure = is_secure
         self._coalesces = coalesce
         self._schedule_flush = schedule_flush
         self._on_failure = on_failure
@@ -243,8 +245,8 @@ cdef class Output:
         cdef size_t header_size = ws_header_size(size, self._is_client_side)
         cdef uint32_t key = 0
         cdef uint8_t* target
-        if self._gathered_size + header_size + size > GATHER_SIZE:
-            self.flush()
+        while self._gathered_size + header_size + size > GATHER_SIZE:
+            self.flush()   # may let a callback gather more
         if self._gathered == NULL:
             self._gathered = take_block()
             if self._coalesces:
@@ -262,7 +264,7 @@ cdef class Output:
 
     cdef bint _is_direct(self) except -1:
         """Whether bytes may go to the socket now: nothing that was accepted before waits in the transport."""
-        if self._fd < 0:
+        if self._fd < 0 or self._deferred is not None:
             return False
         if not self._may_have_backlog:
             return True
@@ -345,6 +347,7 @@ cdef class Output:
         """Header and payload with one system call, neither copied; only what the socket does not take may be."""
         cdef int64_t sent = 0
         cdef size_t payload_sent
+        cdef object rest
         self.bytes_sent += header_size + size
         if self._is_direct():
             sent = ws_send2(self._fd, header, header_size, payload, size)
@@ -354,14 +357,14 @@ cdef class Output:
                 if not ws_would_block(sent):
                     return self._fail(sent)
                 sent = 0
-        if sent < <int64_t> header_size:
-            self._hand_over(PyBytes_FromStringAndSize(<const char*> header + sent, header_size - sent))
-            payload_sent = 0
+        payload_sent = 0 if sent < <int64_t> header_size else sent - header_size
+        if keeper is None or not PyBytes_CheckExact(keeper):
+            rest = PyBytes_FromStringAndSize(<const char*> payload + payload_sent, size - payload_sent)
         else:
-            payload_sent = sent - header_size
-        if keeper is not None and PyBytes_CheckExact(keeper):
-            return self._hand_over(keeper if payload_sent == 0 else memoryview(keeper)[payload_sent:])
-        return self._hand_over(PyBytes_FromStringAndSize(<const char*> payload + payload_sent, size - payload_sent))
+            rest = keeper if payload_sent == 0 else memoryview(keeper)[payload_sent:]
+        if sent < <int64_t> header_size:
+            return self._hand_over(PyBytes_FromStringAndSize(<const char*> header + sent, header_size - sent), rest)
+        return self._hand_over(rest)
 
     cdef int _write_copy(self, const uint8_t* data, size_t size) except -1:
         """Write memory that will be used again: what the socket does not take now is copied."""
@@ -377,12 +380,38 @@ cdef class Output:
                 sent = 0
         return self._hand_over(PyBytes_FromStringAndSize(<const char*> data + sent, size - sent))
 
-    cdef int _hand_over(self, object data) except -1:
-        """Let the transport send it; it may keep `data`, which nobody changes."""
+    cdef int _hand_over(self, object data, object more=None) except -1:
+        """Let the transport send it; it may keep both objects, which nobody changes.
+
+        The transport may call `pause_writing`, and the listener may send there: that must not land inside a frame, so it waits.
+        """
         if self._is_stopped:
             return 0
         self._may_have_backlog = True
-        self._write(data)
+        if self._deferred is not None:
+            self._deferred.append(data)
+            if more is not None:
+                self._deferred.append(more)
+            return 0
+        self._deferred = [] if more is None else [more]
+        try:
+            self._write_in_parts(data)
+            while self._deferred:
+                self._write_in_parts(self._deferred.pop(0))
+        finally:
+            self._deferred = None
+        return 0
+
+    cdef int _write_in_parts(self, object data) except -1:
+        """A TLS transport passes each write on whole and counts only what it holds itself: without parts it would never pause."""
+        cdef Py_ssize_t size = len(data)
+        cdef Py_ssize_t done
+        if not self._is_secure or size <= TLS_PART_SIZE:
+            self._write(data)
+            return 0
+        view = memoryview(data)
+        for done in range(0, size, TLS_PART_SIZE):
+            self._write(view[done:done + TLS_PART_SIZE])
         return 0
 
     cdef int _fail(self, int64_t result) except -1:

@@ -154,8 +154,8 @@ cdef class ConnectionProtocol(TransportOwner):
             set_no_delay(sock)
             self._fd = -1 if is_secure else sock.fileno()
         self._output = Output(
-            transport, fd=self._fd, is_client_side=self.is_client_side, coalesce=self.options.coalesce,
-            schedule_flush=self.loop.call_soon, on_failure=self._write_failed,
+            transport, fd=self._fd, is_client_side=self.is_client_side, is_secure=is_secure,
+            coalesce=self.options.coalesce, schedule_flush=self.loop.call_soon, on_failure=self._write_failed,
         )
         self.handshake_started()
 

@@ -69,9 +69,9 @@ cdef class WSTransport:
     cpdef flush(self)
 
     cdef int deliver_held_back(self) except -1
-    cdef int send_object(self, uint8_t opcode, object message, bint fin, uint8_t rsv) except -1
-    cdef int _send(self, uint8_t opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv) except -1
-    cdef int send_control(self, uint8_t opcode, object message) except -1
+    cdef int send_object(self, int opcode, object message, bint fin, uint8_t rsv) except -1
+    cdef int _send(self, int opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv) except -1
+    cdef int send_control(self, int opcode, object message) except -1
     cdef bint can_send(self)
     cdef bint can_broadcast(self) except -1
     cdef int expect_pong(self, object callback) except -1
@@ -79,7 +79,8 @@ cdef class WSTransport:
     cdef int close_frame_received(self, const uint8_t* payload, size_t size) except -1
     cdef int mark_disconnected(self, object exception) except -1
     cdef int finish(self) except -1
+    cdef int _send_close_payload(self, bytes payload) except -1
     cdef bint _may_send(self, str what) except -1
     cdef int _check_thread(self) except -1
-    cdef int _check_frame(self, uint8_t opcode, size_t size, bint fin) except -1
+    cdef int _check_frame(self, int opcode, size_t size, bint fin) except -1
     cdef WSCloseHandshake _closing(self)

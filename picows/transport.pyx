@@ -11,7 +11,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8String
-from picows.closing cimport WSCloseHandshake, WSCloseInfo, close_info, close_payload
+from picows.closing cimport WSCloseHandshake, WSCloseInfo, close_info, close_payload, close_payload_from
 from picows.enums cimport NoResult, WSCloseCode, WSMsgType
 from picows.native cimport WS_MAX_CONTROL_PAYLOAD, WS_MAX_HEADER_SIZE, WS_RSV1, WS_RSV2, WS_RSV3, ws_clock_ns
 from picows.output cimport Output
@@ -145,7 +145,7 @@ cdef class WSTransport:
         the connection and is raised by :meth:`wait_disconnected`.
 
         Args:
-            msg_type: TEXT, BINARY, CONTINUATION, PING or PONG; CLOSE has :meth:`send_close`.
+            msg_type: The opcode. A CLOSE frame is checked and counts like that of :meth:`send_close`.
             message: The payload. A str is encoded as UTF-8; bytes that claim to be TEXT are not checked. None is an empty payload.
             fin: Whether this frame ends its message.
             rsv1: First reserved bit, for an extension both sides agreed on.
@@ -160,8 +160,9 @@ cdef class WSTransport:
         if not self._may_send("a frame"):
             return
         if msg_type == WSMsgType.CLOSE:
-            raise ValueError("send() does not send CLOSE frames: use send_close(), which checks the code and the reason")
-        self.send_object(<uint8_t> msg_type, message, fin, rsv_bits(rsv1, rsv2, rsv3))
+            self._send_close_payload(b"" if message is None else close_payload_from(message))
+        else:
+            self.send_object(<int> msg_type, message, fin, rsv_bits(rsv1, rsv2, rsv3))
 
     cpdef send_message(self, message):
         """Send a whole message in one frame: TEXT for a str, BINARY for bytes-like objects; otherwise as :meth:`send`."""
@@ -170,7 +171,7 @@ cdef class WSTransport:
         self.send_object(WSMsgType.TEXT if isinstance(message, str) else WSMsgType.BINARY, message, True, 0)
 
     cpdef send_reuse_external_bytearray(
-        self, WSMsgType msg_type, bytearray buffer, Py_ssize_t msg_offset, bint fin=True, bint rsv1=False,
+        self, WSMsgType msg_type, bytearray buffer not None, Py_ssize_t msg_offset, bint fin=True, bint rsv1=False,
         bint rsv2=False, bint rsv3=False
     ):
         """Send ``buffer[msg_offset:]`` as one frame without copying it: the header is written in front, a client masks in place.
@@ -210,7 +211,7 @@ cdef class WSTransport:
             return NoResult.SUCCESS
         if msg_type == WSMsgType.CLOSE:
             raise ValueError("CLOSE frames are sent by send_close(), which checks the code and the reason")
-        self._check_frame(<uint8_t> msg_type, msg_size, fin)
+        self._check_frame(<int> msg_type, msg_size, fin)
         self.output.send_in_place(
             <uint8_t> msg_type, <uint8_t*> msg_ptr, msg_size, fin, rsv_bits(rsv1, rsv2, rsv3)
         )
@@ -243,12 +244,15 @@ cdef class WSTransport:
                 or given without a code.
         """
         self._check_thread()
-        cdef bytes payload = close_payload(<int> close_code, close_message)
+        self._send_close_payload(close_payload(<int> close_code, close_message))
+
+    cdef int _send_close_payload(self, bytes payload) except -1:
+        cdef WSCloseHandshake closing
         if self.is_close_frame_sent or self.is_disconnected:
-            return
+            return 0
         if self.logs_debug:
-            self.logger.log(PICOWS_DEBUG_LL, "send CLOSE: code=%d, reason=%r", <int> close_code, close_message)
-        cdef WSCloseHandshake closing = self._closing()
+            self.logger.log(PICOWS_DEBUG_LL, "send CLOSE: %r", payload)
+        closing = self._closing()
         closing.sent = close_info(<const uint8_t*> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
         closing.recv_then_sent = closing.recv is not None
         self.is_close_frame_sent = True
@@ -257,6 +261,7 @@ cdef class WSTransport:
         )
         if self._owner is not None:
             self._owner.close_frame_sent()
+        return 0
 
     cpdef disconnect(self, bint graceful=True):
         """Close the TCP connection without a closing handshake (RFC 6455 section 7.1.7).
@@ -395,10 +400,12 @@ cdef class WSTransport:
 
     def get_write_buffer_size(self):
         """Bytes accepted that the socket has not taken yet, gathered ones included."""
+        self._check_thread()
         return self.output.backlog()
 
     def stats(self):
         """Totals of this connection, a :class:`WSTransportStats`."""
+        self._check_thread()
         return WSTransportStats(
             frames_sent=self.output.frames_sent,
             frames_received=self.frames_received,
@@ -416,7 +423,7 @@ cdef class WSTransport:
         state = "disconnected" if self.is_disconnected else "closing" if self.is_close_frame_sent else "open"
         return f"<WSTransport {side} {state} {'wss' if self.is_secure else 'ws'} at {<size_t> <void*> self:#x}>"
 
-    cdef int send_object(self, uint8_t opcode, object message, bint fin, uint8_t rsv) except -1:
+    cdef int send_object(self, int opcode, object message, bint fin, uint8_t rsv) except -1:
         """Send a message of any accepted type, without copying it to get at its bytes."""
         cdef:
             Py_buffer view
@@ -446,14 +453,14 @@ cdef class WSTransport:
         finally:
             PyBuffer_Release(&view)
 
-    cdef int _send(self, uint8_t opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv) except -1:
+    cdef int _send(self, int opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv) except -1:
         if self.logs_debug:
             self.logger.log(PICOWS_DEBUG_LL, "send frame: opcode=%d, fin=%d, payload %d bytes", opcode, fin, size)
         return self.output.send_frame(
-            opcode, <const uint8_t*> payload, size, keeper, fin, rsv, self._owner is not None and self._owner.has_more_input()
+            <uint8_t> opcode, <const uint8_t*> payload, size, keeper, fin, rsv, self._owner is not None and self._owner.has_more_input()
         )
 
-    cdef int send_control(self, uint8_t opcode, object message) except -1:
+    cdef int send_control(self, int opcode, object message) except -1:
         """Send a PING or PONG whose sender was already allowed to."""
         return self.send_object(opcode, message, True, 0)
 
@@ -531,8 +538,8 @@ cdef class WSTransport:
             )
         return 0
 
-    cdef int _check_frame(self, uint8_t opcode, size_t size, bint fin) except -1:
-        if opcode <= 2:
+    cdef int _check_frame(self, int opcode, size_t size, bint fin) except -1:
+        if 0 <= opcode <= 2:
             return 0
         if opcode != WSMsgType.PING and opcode != WSMsgType.PONG:
             raise ValueError(f"{opcode} is not an opcode that can be sent: use a member of WSMsgType")
