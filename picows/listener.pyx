@@ -24,30 +24,34 @@ cdef class WSListener:
     :meth:`WSTransport.wait_disconnected` raises it on the client side, and the server side logs it.
     """
 
-    cpdef on_ws_connected(self, WSTransport transport not None):
+    cpdef on_ws_connected(self, WSTransport transport):
         """The opening handshake is complete; frames may be sent."""
 
-    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame not None):
+    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         """A frame arrived: TEXT, BINARY, CONTINUATION, CLOSE, and PING or PONG that nothing else answers.
 
         The frame may be kept; it stays as it is. With ``disconnect_on_exception=False`` exceptions are logged and nothing else.
         """
 
-    cpdef on_ws_disconnected(self, WSTransport transport not None):
+    cpdef on_ws_disconnected(self, WSTransport transport):
         """The connection is gone. Called exactly once for each ``on_ws_connected``."""
 
-    cpdef on_read_end(self, WSTransport transport not None):
+    cpdef on_read_end(self, WSTransport transport):
         """The last frame that one read brought was delivered: the place for work on a batch."""
 
-    cpdef send_user_specific_ping(self, WSTransport transport not None):
+    cpdef send_user_specific_ping(self, WSTransport transport):
         """Send what the peer has to answer; the default is ``transport.send_ping()``."""
+        if transport is None:
+            raise TypeError("transport must be a WSTransport, not None")
         transport.send_ping()
 
-    cpdef is_user_specific_pong(self, WSFrame frame not None):
+    cpdef is_user_specific_pong(self, WSFrame frame):
         """Whether the frame answers the ping, and so is not for ``on_ws_frame``; the default is: a PONG does.
 
         Asked only while an answer is expected, for every frame that arrives.
         """
+        if frame is None:
+            raise TypeError("frame must be a WSFrame, not None")
         return frame.msg_type == WSMsgType.PONG
 
     cpdef pause_writing(self):

@@ -171,7 +171,7 @@ cdef class WSTransport:
         self.send_object(WSMsgType.TEXT if isinstance(message, str) else WSMsgType.BINARY, message, True, 0)
 
     cpdef send_reuse_external_bytearray(
-        self, WSMsgType msg_type, bytearray buffer not None, Py_ssize_t msg_offset, bint fin=True, bint rsv1=False,
+        self, WSMsgType msg_type, bytearray buffer, Py_ssize_t msg_offset, bint fin=True, bint rsv1=False,
         bint rsv2=False, bint rsv3=False
     ):
         """Send ``buffer[msg_offset:]`` as one frame without copying it: the header is written in front, a client masks in place.
@@ -192,6 +192,8 @@ cdef class WSTransport:
         """
         if not self._may_send("a frame"):
             return
+        if buffer is None:
+            raise TypeError("buffer must be a bytearray, not None")
         cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer)
         if msg_offset < WS_MAX_HEADER_SIZE or msg_offset > size:
             raise ValueError(
