@@ -4,7 +4,7 @@
  * Most payloads are short, so a kernel has few branches: it covers a payload with pieces that may
  * overlap instead of finishing it octet by octet. `dst` may equal `src`; hence a piece that overlaps
  * another is loaded before either is stored. Long payloads are stored at aligned addresses, which
- * saves a third of the time. docs/design/0002-masking.md has the figures.
+ * saves a quarter of the time. docs/design/0002-masking.md has the figures.
  */
 #include "mask.h"
 
