@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from picows.enums import WSAutoPingStrategy
 from picows.errors import WSInvalidStatusError
 from picows.handshake import ClientHandshake
+from picows.http11 import HeadLimits
 from picows.http_message import HeadersLike, WSUpgradeRequest, WSUpgradeResponse, copy_headers
 from picows.listener import WSListener
 from picows.network import checked_ssl_context, network_of
@@ -62,6 +63,7 @@ async def ws_connect(
     socket_factory: SocketFactory | None = None,
     use_aiofastnet: bool | None = None,
     path: UnixPath | None = None,
+    handshake_limits: HeadLimits | None = None,
     strict: bool = False,
     allowed_rsv: Iterable[str] = (),
     validate_utf8: bool = False,
@@ -104,6 +106,7 @@ async def ws_connect(
             closed on failure too), or None to connect as usual. Called again after a redirect.
         use_aiofastnet: True makes the connection with the aiofastnet package; None and False with the loop.
         path: Connect to this Unix socket; `url` then only says what to ask for.
+        handshake_limits: Bounds on the head and body of the server's response.
         strict: Fail reserved bits and a wrong order of fragments with 1002.
         allowed_rsv: Reserved bits that an extension uses, of "rsv1", "rsv2" and "rsv3"; for `strict`.
         validate_utf8: Fail invalid UTF-8 in text messages with 1007 as soon as it arrives.
@@ -153,14 +156,21 @@ async def ws_connect(
         proxy_ssl_context=checked_ssl_context("proxy_ssl_context", proxy_ssl_context),
         keywords=kwargs,
     )
-    connector = _Connector(options, ws_listener_factory, route, max_redirects)
+    connector = _Connector(options, ws_listener_factory, route, max_redirects, handshake_limits or HeadLimits())
     return await connector.connect(parse_url(url), copy_headers(extra_headers))
 
 
 class _Connector:
     """One call of `ws_connect`."""
 
-    def __init__(self, options: ConnectionOptions, factory: ListenerFactory, route: Route, max_redirects: int) -> None:
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        factory: ListenerFactory,
+        route: Route,
+        max_redirects: int,
+        limits: HeadLimits,
+    ) -> None:
         if not callable(factory):
             raise TypeError(f"ws_listener_factory must be callable, not {type(factory).__name__}")
         if isinstance(max_redirects, bool) or not isinstance(max_redirects, int) or max_redirects < 0:
@@ -169,6 +179,7 @@ class _Connector:
         self._factory = factory
         self._route = route
         self._max_redirects = max_redirects
+        self._limits = limits
 
     async def connect(self, url: WSParsedURL, headers: CIMultiDict[str]) -> tuple[WSTransport, WSListener]:
         """Connect under the deadline."""
@@ -205,7 +216,7 @@ class _Connector:
 
     async def _attempt(self, url: WSParsedURL, headers: CIMultiDict[str]) -> tuple[WSTransport, WSListener]:
         """One connection: open in the end, or closed."""
-        handshake = ClientHandshake(url, headers)
+        handshake = ClientHandshake(url, headers, limits=self._limits)
         protocol = ClientProtocol(asyncio.get_running_loop(), self._options, handshake, self._factory)
         try:
             await self._route.open(url, protocol)

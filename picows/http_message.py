@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from multidict import CIMultiDict
 
@@ -38,12 +39,14 @@ class WSUpgradeRequest:
         path: Request target as sent: path and query, percent-encoded.
         version: b"HTTP/1.1" or b"HTTP/1.0".
         headers: Header fields in the order they came; names compare without case, values are latin-1.
+        transport: On a server, the asyncio transport it came over, until it is answered; else None.
     """
 
     method: bytes = b"GET"
     path: bytes = b"/"
     version: bytes = b"HTTP/1.1"
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict, repr=False)
+    transport: Any = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
         """Encode the head.

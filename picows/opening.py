@@ -229,6 +229,7 @@ class ServerProtocol(_Opening):
         if request is None:
             return
         self.options.logger.log(PICOWS_DEBUG_LL, "received upgrade request: %s", request)
+        request.transport = self.peer
         self._request = request
         self._rest = self._reader.rest
         self._reader = None
@@ -252,12 +253,19 @@ class ServerProtocol(_Opening):
             self.resume_peer()
             self._take(task.result())
 
+    def _forget_transport(self) -> None:
+        """The factory is done with it: a request that is kept must not keep the connection."""
+        if self._request is not None:
+            self._request.transport = None
+
     def _factory_failed(self, exc: Exception) -> None:
+        self._forget_transport()
         self.options.logger.error("ws_listener_factory raised", exc_info=exc)
         self._answer(self._policy.refuse(self._request, 500, "the server failed to handle the request"))
 
     def _take(self, answer: Any) -> None:
         """Do what the factory wants: open, answer otherwise, or nothing is here."""
+        self._forget_transport()
         try:
             if answer is None:
                 self._answer(self._policy.refuse(self._request, 404, "there is no WebSocket at this path"))
@@ -293,6 +301,7 @@ class ServerProtocol(_Opening):
 
     def handshake_ended(self, exc: Exception | None) -> None:
         """The client hung up."""
+        self._forget_transport()
         self._stop_waiting()
         self.options.logger.log(PICOWS_DEBUG_LL, "the client left during the opening handshake: %r", exc)
 

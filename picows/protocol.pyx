@@ -68,6 +68,11 @@ cdef class ConnectionProtocol(TransportOwner):
 
     # What the opening handshake uses.
 
+    @property
+    def peer(self):
+        """The asyncio transport while there is one."""
+        return self._peer
+
     def write_handshake(self, data):
         """Send bytes that are no frame."""
         self._output.write_raw(data)
