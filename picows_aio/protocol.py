@@ -1,0 +1,20 @@
+"""The states of a connection."""
+
+import enum
+
+__all__ = ["CLOSED", "CLOSING", "CONNECTING", "OPEN", "State"]
+
+
+class State(enum.IntEnum):
+    """How far a connection has come (RFC 6455 sections 4.1, 7.1.3 and 7.1.4)."""
+
+    CONNECTING = 0
+    OPEN = 1
+    CLOSING = 2
+    CLOSED = 3
+
+
+CONNECTING = State.CONNECTING
+OPEN = State.OPEN
+CLOSING = State.CLOSING
+CLOSED = State.CLOSED
