@@ -12,14 +12,14 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_
 
 ROUNDS = 10
 ATTEMPTS = 5
-PONG_DELAYS = iter([0.06, 0.001])  # seconds, one for each connection to the embedded server
+PONG_DELAYS = iter([0.06])  # seconds, one for each connection to the embedded server; then a millisecond
 
 
 class SlowPongListener(WSListener):
     """Answers each ping after a delay, as a distant server does."""
 
     def __init__(self) -> None:
-        self._delay = next(PONG_DELAYS)
+        self._delay = next(PONG_DELAYS, 0.001)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.PING:
