@@ -18,11 +18,13 @@ def remove(root: Path, packages: list[str]) -> None:
 
 
 def remove_outdated(root: Path, packages: list[str], source: Path) -> None:
-    """Remove a module older than something it cimports: setuptools compares it with its .pyx and `depends` only."""
+    """Remove a module older than something it cimports: setuptools compares it with its .pyx and `depends` only.
+
+    The one under build/ is enough to have it made again; the one in the package serves until then.
+    """
     newest = max(path.stat().st_mtime for path in dependencies(root, packages, source))
-    modules = [path for path in built_files(root, source.parent.name) if module_of(path) == source.stem]
-    if any(path.suffix in {".so", ".pyd"} and path.stat().st_mtime < newest for path in modules):
-        for path in modules:
+    for path in root.glob(f"build/*/{source.parent.name}/{source.stem}.*"):
+        if path.suffix in {".so", ".pyd"} and path.stat().st_mtime < newest:
             path.unlink()
 
 
