@@ -1,4 +1,4 @@
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 UTF8_ACCEPT: int
 UTF8_REJECT: int
@@ -22,6 +22,7 @@ class CodecError(ValueError):
     status: str
     def __init__(self, status: str) -> None: ...
 
+@final
 class FrameRules:
     error: str | None
     def __init__(

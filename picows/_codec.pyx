@@ -1,7 +1,9 @@
+# cython: auto_pickle=False, autotestdict=False
 """csrc/ as Python sees it, for tests and benchmarks; nothing here is public."""
 
 from collections import namedtuple
 
+cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
@@ -153,6 +155,7 @@ def mask_into(bytearray dst, size_t dst_pos, bytearray src, size_t src_pos, size
     )
 
 
+@cython.final
 cdef class FrameRules:
     """A receiver made of csrc/ alone: bytes in, frames out."""
 
@@ -194,7 +197,8 @@ cdef class FrameRules:
             int status = ws_decode_header(data, size, &header)
         if status == WS_INCOMPLETE:
             return None
-        check(status)
+        if status != WS_OK:
+            raise CodecError(STATUSES[status])
         check(ws_check_header(&self._rules, &header))
         arrived = min(header.payload_len, size - header.size)
         payload = PyBytes_FromStringAndSize(<char*> data + header.size, arrived)

@@ -1,3 +1,4 @@
+# cython: autotestdict=False
 """The masking kernels, in one module for all, and the choice among them, made once."""
 
 cdef const ws_mask_impl* MASK = ws_mask_select()
