@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import CLOSE, PING, RSV1, TEXT, Endpoint, Frame, RawPeer, connect_raw_peer, encode_frame
+from tests.support import CLOSE, PING, RSV1, TEXT, Endpoint, Frame, RawPeer, connect_raw_peer, encode_frame, peers
 from tests.support.wire import accept_value, apply_key
 
 pytest_plugins = ["pytester"]
@@ -96,6 +96,14 @@ async def test_a_frame_masked_in_the_wrong_direction_is_noticed(raw_server):
         client.write_frame(TEXT, "x", mask=False)
         with pytest.raises(AssertionError, match=r"section 5\.1"):
             await server.read_frame()
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("0", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_a_missing_peer_names_the_command_that_prepares_it(monkeypatch, tmp_path, required, outcome):
+    monkeypatch.setattr(peers, "_PEERS_DIR", tmp_path)
+    monkeypatch.setenv("REQUIRE_PEERS", required)
+    with pytest.raises(outcome, match=r"python \.ci/dev\.py peers"):
+        peers.require_peer("websockets")
 
 
 LEAKY_TESTS = """
