@@ -467,8 +467,10 @@ cdef class ConnectionProtocol(TransportOwner):
         return 0
 
     def _close_peer(self):
+        """End the connection when what is queued has left; TLS also waits for the peer to end its side."""
+        cdef bint is_all_sent = self._peer.get_write_buffer_size() == 0
         self._peer.close()
-        self._set_deadline(CLOSE_TIMEOUT, self.abort)
+        self._set_deadline(LINGER_TIMEOUT if is_all_sent else CLOSE_TIMEOUT, self.abort)
 
     def _close_timed_out(self):
         self._logger.log(PICOWS_DEBUG_LL, "the peer did not answer CLOSE within %g s", CLOSE_TIMEOUT)
