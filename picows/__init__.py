@@ -15,7 +15,7 @@ from picows.errors import (
     WSProtocolError,
 )
 from picows.frame import WSFrame
-from picows.handshake import ServerHandshakePolicy
+from picows.handshake import Refusal, ServerHandshakePolicy, check_upgrade_request
 from picows.http11 import HeadLimits
 from picows.http_message import WSUpgradeRequest, WSUpgradeResponse
 from picows.listener import WSListener
@@ -29,6 +29,7 @@ from picows.version import __version__
 __all__ = [
     "PICOWS_DEBUG_LL",
     "HeadLimits",
+    "Refusal",
     "ServerHandshakePolicy",
     "WSAutoPingStrategy",
     "WSBroadcastResult",
@@ -54,6 +55,7 @@ __all__ = [
     "WSUpgradeResponseWithListener",
     "__version__",
     "broadcast",
+    "check_upgrade_request",
     "ws_connect",
     "ws_create_server",
 ]

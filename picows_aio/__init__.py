@@ -1,0 +1,185 @@
+"""WebSocket clients and servers for asyncio: the interface of `websockets`, and ``async for`` at callback speed.
+
+Names are imported from their modules when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import picows
+from picows.version import __version__
+
+if TYPE_CHECKING:
+    from picows_aio.auth import basic_auth
+    from picows_aio.broadcast import broadcast
+    from picows_aio.client import ClientConnection, connect, unix_connect
+    from picows_aio.datastructures import Headers, HeadersLike, MultipleValuesError
+    from picows_aio.exceptions import (
+        ConcurrencyError,
+        ConnectionClosed,
+        ConnectionClosedError,
+        ConnectionClosedOK,
+        DuplicateParameter,
+        HeaderLineTooLong,
+        InvalidHandshake,
+        InvalidHeader,
+        InvalidHeaderFormat,
+        InvalidHeaderValue,
+        InvalidMessage,
+        InvalidMethod,
+        InvalidOrigin,
+        InvalidParameterName,
+        InvalidParameterValue,
+        InvalidProtocol,
+        InvalidProxy,
+        InvalidProxyMessage,
+        InvalidProxyStatus,
+        InvalidState,
+        InvalidStatus,
+        InvalidUpgrade,
+        InvalidURI,
+        NegotiationError,
+        PayloadTooBig,
+        ProtocolError,
+        ProxyError,
+        RequestLineTooLong,
+        SecurityError,
+        StatusLineTooLong,
+        TooManyFragments,
+        TooManyHeaders,
+        WebSocketException,
+    )
+    from picows_aio.frames import Close, CloseCode, Frame, Opcode
+    from picows_aio.http11 import Request, Response
+    from picows_aio.protocol import State
+    from picows_aio.reconnect import backoff, process_exception
+    from picows_aio.router import Router, route, unix_route
+    from picows_aio.server import Server, ServerConnection, serve, unix_serve
+    from picows_aio.typing import (
+        BytesLike,
+        Data,
+        DataLike,
+        ExtensionName,
+        ExtensionParameter,
+        LoggerLike,
+        Origin,
+        PathLike,
+        StatusLike,
+        Subprotocol,
+    )
+
+__all__ = [
+    "BytesLike",
+    "ClientConnection",
+    "Close",
+    "CloseCode",
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
+    "Data",
+    "DataLike",
+    "DuplicateParameter",
+    "ExtensionName",
+    "ExtensionParameter",
+    "Frame",
+    "HeaderLineTooLong",
+    "Headers",
+    "HeadersLike",
+    "InvalidHandshake",
+    "InvalidHeader",
+    "InvalidHeaderFormat",
+    "InvalidHeaderValue",
+    "InvalidMessage",
+    "InvalidMethod",
+    "InvalidOrigin",
+    "InvalidParameterName",
+    "InvalidParameterValue",
+    "InvalidProtocol",
+    "InvalidProxy",
+    "InvalidProxyMessage",
+    "InvalidProxyStatus",
+    "InvalidState",
+    "InvalidStatus",
+    "InvalidURI",
+    "InvalidUpgrade",
+    "LoggerLike",
+    "MultipleValuesError",
+    "NegotiationError",
+    "Opcode",
+    "Origin",
+    "PathLike",
+    "PayloadTooBig",
+    "ProtocolError",
+    "ProxyError",
+    "Request",
+    "RequestLineTooLong",
+    "Response",
+    "Router",
+    "SecurityError",
+    "Server",
+    "ServerConnection",
+    "State",
+    "StatusLike",
+    "StatusLineTooLong",
+    "Subprotocol",
+    "TooManyFragments",
+    "TooManyHeaders",
+    "WebSocketException",
+    "__version__",
+    "backoff",
+    "basic_auth",
+    "broadcast",
+    "connect",
+    "process_exception",
+    "route",
+    "serve",
+    "unix_connect",
+    "unix_route",
+    "unix_serve",
+]
+
+if not hasattr(picows, "ServerHandshakePolicy"):
+    raise ImportError(
+        f"the package picows in {picows.__path__[0]} belongs to another distribution than picows_aio; mend it with: "
+        "pip uninstall -y picows && pip install --force-reinstall --no-deps picows-aio"
+    )
+
+if not TYPE_CHECKING:
+    _MODULES = (
+        "asyncio client compat connection datastructures exceptions extensions frames headers http11 protocol server "
+    )
+    _MODULES += "typing uri version"
+    _DEPRECATED = "InvalidStatusCode WebSocketProtocolError"
+    # Names that are in none of these are exceptions.
+    _HOMES = {
+        "auth": "basic_auth",
+        "broadcast": "broadcast",
+        "client": "ClientConnection connect unix_connect",
+        "datastructures": "Headers HeadersLike MultipleValuesError",
+        "frames": "Close CloseCode Frame Opcode",
+        "http11": "Request Response",
+        "protocol": "State",
+        "reconnect": "backoff process_exception",
+        "router": "Router route unix_route",
+        "server": "Server ServerConnection serve unix_serve",
+        "typing": "BytesLike Data DataLike ExtensionName ExtensionParameter LoggerLike Origin PathLike StatusLike"
+        " Subprotocol",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES.split():
+            return importlib.import_module(f"picows_aio.{name}")
+        if name not in __all__ and name not in _DEPRECATED.split():
+            reason = "" if name.startswith("_") else importlib.import_module("picows_aio.compat").explain_absence(name)
+            raise AttributeError(reason or f"module 'picows_aio' has no attribute {name!r}")
+        home = next((module for module, names in _HOMES.items() if name in names.split()), "exceptions")
+        value = getattr(importlib.import_module(f"picows_aio.{home}"), name)
+        if name in __all__:
+            globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, *_MODULES.split()})

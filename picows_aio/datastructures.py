@@ -143,8 +143,9 @@ class Headers(MutableMapping[str, str]):
         """
         if len(args) > 1:
             raise TypeError(f"expected one mapping or iterable of headers, not {len(args)}")
-        for name, value in (*_pairs(*args), *kwargs.items()):
-            self[name] = value
+        for headers in (*args, kwargs):
+            for name, value in _pairs(headers):
+                self[name] = value
 
     def get_all(self, key: str) -> list[str]:
         """All values of a header, in order; empty if it is missing.
@@ -172,7 +173,7 @@ HeadersLike = Headers | Mapping[str, str] | Iterable[tuple[str, str]] | Supports
 """Types that Headers can be made from."""
 
 
-def _pairs(headers: HeadersLike = ()) -> Iterable[tuple[str, str]]:
+def _pairs(headers: HeadersLike) -> Iterable[tuple[str, str]]:
     if isinstance(headers, Headers):
         return headers.raw_items()
     if isinstance(headers, Mapping):

@@ -1,0 +1,1 @@
+"""The import paths of `websockets.asyncio`; `picows_aio` itself has all their names."""

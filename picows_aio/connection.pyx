@@ -1,0 +1,1001 @@
+# cython: auto_pickle=False, autotestdict=False
+"""Connections: messages in, messages out.
+
+A `Connection` is a listener of the core. Its callbacks put messages into a bounded queue; when the frames of a read are all there, the task
+that waits in `recv()` is stepped at once, inside the read callback. What `recv()`, `send()` and `async for` return are operations that finish
+in their first step whenever there is nothing to wait for.
+
+States: CONNECTING until `on_ws_connected`, OPEN, CLOSING once a CLOSE frame was sent or received, CLOSED when TCP is gone. Nothing
+that was received is lost: messages stay readable in every state.
+"""
+
+import asyncio
+import codecs
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterable, Iterable, Mapping
+
+cimport cython
+from picows.enums cimport WSCloseCode, WSMsgType
+from picows.frame cimport WSFrame
+from picows.listener cimport WSListener
+from picows.transport cimport WSTransport
+from picows_aio.awaitable cimport CREATED, PARKED, Operation, Waiter, make_steppable
+from picows_aio.messages cimport FragmentedMessage, MessageLimits, MessageQueue
+
+from picows import WSProtocolError
+from picows_aio.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError
+from picows_aio.frames import Close, CloseCode, Frame, Opcode
+from picows_aio.keepalive import Keepalive
+from picows_aio.protocol import State
+from picows_aio.session import ConnectionLogger
+
+cdef enum:
+    LEAST_QUEUE_BYTES = 1 << 20      # bytes that may wait, whatever the message limit
+    UNLIMITED_QUEUE_BYTES = 1 << 24  # the same where messages are not limited
+
+_OK_CODES = {CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD}
+_STATES = tuple(State)
+
+
+def queue_bounds(max_queue):
+    """High and low mark that ``max_queue`` stands for; the high mark is None where nothing bounds the queue."""
+    high, low = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
+    if high is None:
+        return None, 0
+    if low is None:
+        low = high // 4
+    if not 0 <= low <= high:
+        raise ValueError(f"max_queue must be None, a number of messages, or (high, low) with 0 <= low <= high, not {max_queue!r}")
+    return high, low
+
+
+def write_bounds(write_limit):
+    """High and low mark in bytes that ``write_limit`` stands for."""
+    high, low = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
+    return high, low
+
+
+cdef class Connection(WSListener):
+    """A WebSocket connection: the base of :class:`ClientConnection` and :class:`ServerConnection`.
+
+    Iterating over it yields messages until it is closed with code 1000 or 1001, or without one; any other end raises
+    :exc:`ConnectionClosedError`. As an asynchronous context manager it closes itself: with code 1000, with 1011 after an exception.
+
+    Args:
+        protocol: Settings and state of the connection, from the opening handshake.
+        ping_interval: Seconds between keepalive pings; None: none are sent.
+        ping_timeout: Seconds to wait for the answer; None: for ever.
+        close_timeout: Seconds for the whole closing handshake; None: no limit.
+        max_queue: Messages that wait to be received before reading pauses, or ``(high, low)``; None: no limit.
+        write_limit: Bytes that wait to be sent before ``send()`` waits, or ``(high, low)``.
+    """
+
+    def __init__(
+        self, protocol, *, ping_interval=20, ping_timeout=20, close_timeout=10, max_queue=16, write_limit=2**15
+    ):
+        self.protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self._queue = MessageQueue()
+        self._limits = MessageLimits(protocol.max_size, protocol.max_fragments)
+        high, low = queue_bounds(max_queue)
+        self._is_bounded = high is not None
+        self._high = high or 0
+        self._low = low
+        if protocol.max_size is None:
+            self._high_bytes = UNLIMITED_QUEUE_BYTES
+        else:
+            self._high_bytes = max(LEAST_QUEUE_BYTES, <size_t> protocol.max_size)
+        self._write_limit = write_bounds(write_limit)
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._close_timeout = close_timeout
+
+    # What the opening handshake sets
+
+    def attach(self, transport):
+        """The TCP connection is up: addresses can be asked for."""
+        self._peer = transport
+
+    def set_request(self, request):
+        self.request = request
+
+    def set_response(self, response):
+        self.response = response
+
+    def set_extensions(self, extensions):
+        """Extensions that both sides agreed on, in the order of the header."""
+        self.protocol.extensions = tuple(extensions)
+        if len(extensions) == 1 and hasattr(extensions[0], "codec"):
+            self._deflate = extensions[0].codec
+        elif extensions:
+            self._extensions = list(extensions)
+
+    # Public facts
+
+    @property
+    def id(self):
+        """A random UUID of the connection."""
+        return self.protocol.id
+
+    @property
+    def logger(self):
+        """Logs with ``extra={"websocket": connection}``."""
+        if self._logger is None:
+            self._logger = ConnectionLogger(self.protocol.logger, {"websocket": self})
+        return self._logger
+
+    @property
+    def state(self):
+        """Where the connection is in its life, a :class:`State`."""
+        return _STATES[self._state]
+
+    @property
+    def subprotocol(self):
+        """Subprotocol negotiated during the opening handshake, None if there was none."""
+        return self.protocol.subprotocol
+
+    @property
+    def transport(self):
+        """The asyncio transport; frames that were gathered are written out first."""
+        return self._peer if self._transport is None else self._transport.underlying_transport
+
+    @property
+    def local_address(self):
+        """The local address: ``getsockname()`` of the socket."""
+        return self._extra_info("sockname")
+
+    @property
+    def remote_address(self):
+        """The peer's address: ``getpeername()`` of the socket."""
+        return self._extra_info("peername")
+
+    @property
+    def close_code(self):
+        """Close code received from the peer (RFC 6455 section 7.1.5); None while open, 1006 when TCP dropped, 1005 when it had none."""
+        if self._state != CLOSED:
+            return None
+        received = self._close_received()
+        return CloseCode.ABNORMAL_CLOSURE if received is None else received.code
+
+    @property
+    def close_reason(self):
+        """Close reason received from the peer (RFC 6455 section 7.1.6); None while open, "" when there was none."""
+        if self._state != CLOSED:
+            return None
+        received = self._close_received()
+        return "" if received is None else received.reason
+
+    def _extra_info(self, name):
+        if self._transport is not None:
+            return self._transport.get_extra_info(name)
+        return None if self._peer is None else self._peer.get_extra_info(name)
+
+    # Receiving
+
+    def recv(self, decode=None):
+        """Receive the next message.
+
+        Cancelling it loses nothing: the message stays for the next call.
+
+        Args:
+            decode: True for a str, False for bytes, whatever was sent; None for what was sent.
+
+        Returns:
+            A str for a text message, bytes for a binary one.
+
+        Raises:
+            ConnectionClosed: The connection is closed, and all that was received before was taken.
+            ConcurrencyError: Another task is in ``recv()``, or a message was not taken whole from ``recv_streaming()``.
+        """
+        cdef RecvOperation operation = RecvOperation.__new__(RecvOperation)
+        operation.connection = self
+        operation.decode = decode
+        return operation
+
+    def __aiter__(self):
+        return self if type(self).recv is Connection.recv else self._iterate_overridden()
+
+    async def _iterate_overridden(self):
+        """A subclass receives in its own way: iteration goes through that."""
+        try:
+            while True:
+                yield await self.recv()
+        except ConnectionClosedOK:
+            return
+
+    def __anext__(self):
+        cdef NextOperation operation = NextOperation.__new__(NextOperation)
+        operation.connection = self
+        return operation
+
+    async def recv_streaming(self, decode=None):
+        """Receive the next message fragment by fragment, as the frames arrive.
+
+        The message must be taken whole; once a stream was left half-way, receiving is a ConcurrencyError. Cancelling before the first
+        fragment is safe.
+
+        Args:
+            decode: As for :meth:`recv`; text is decoded across the cuts between fragments.
+
+        Yields:
+            A str or bytes for each fragment.
+        """
+        cdef StreamOperation operation = StreamOperation.__new__(StreamOperation)
+        cdef FragmentedMessage message
+        operation.connection = self
+        first = await operation
+        if not isinstance(first, FragmentedMessage):
+            yield _converted(first, decode)
+            return
+        message = first
+        is_text = message.is_text if decode is None else decode
+        decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
+        while True:
+            if message.has_part():
+                part = message.take()
+                self._unpause()
+                is_last = message.is_complete and not message.has_part()
+                yield part if decoder is None else decoder.decode(part, is_last)
+                if is_last:
+                    self._streamed = None
+                    return
+            else:
+                operation = StreamOperation.__new__(StreamOperation)
+                operation.connection = self
+                operation.has_begun = True
+                await operation
+
+    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
+        """Called by the core: sort the frame into the queue."""
+        if frame.msg_type == WSMsgType.PONG:
+            self._pong_received(frame.get_payload_as_bytes())
+        elif frame.msg_type == WSMsgType.CLOSE:
+            self._close_frame_received(frame.get_close_code(), frame.get_close_message())
+        else:
+            self._receive_message(frame)
+
+    cdef int _receive_message(self, WSFrame frame) except -1:
+        cdef bint is_text
+        if self._discards and self._is_over_bounds():
+            self._discarded += 1
+            return 0
+        if self._extensions is not None:
+            return self._receive_extended(frame)
+        if frame.msg_type == WSMsgType.CONTINUATION:
+            is_text = self._current.is_text
+        else:
+            is_text = frame.msg_type == WSMsgType.TEXT
+            self._is_compressed = frame.rsv1
+            if frame.fin and not frame.rsv1:
+                if is_text:
+                    return self._enqueue(frame.get_payload_as_utf8_text(), frame.payload_size)
+                return self._enqueue(frame.get_payload_as_bytes(), frame.payload_size)
+        if not self._is_compressed:
+            return self._receive_fragment(is_text, frame.get_payload_as_bytes(), frame.fin)
+        if self._deflate is None:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bit 1 is set, but no extension was negotiated")
+        return self._receive_compressed(is_text, frame)
+
+    def _receive_compressed(self, bint is_text, WSFrame frame):
+        """RFC 7692 section 7.2.2, bounded at every step: an exact fit leaves a budget of none, not of infinity."""
+        cdef size_t received = 0 if self._current is None else self._current.received()
+        budget = None
+        if self._limits.max_size is not None:
+            budget = self._limits.max_size - received
+        payload = self._deflate.decompress(frame, frame.fin, budget)
+        if is_text and frame.fin and self._current is None:
+            try:
+                self._enqueue(payload.decode(), len(payload))
+            except UnicodeDecodeError as exc:
+                raise WSProtocolError(WSCloseCode.INVALID_TEXT, f"text is not valid UTF-8: {exc.reason}") from exc
+            return 0
+        if is_text:
+            self._check_text(payload, frame.fin)
+        if frame.fin and self._current is None:
+            self._enqueue(payload, len(payload))
+            return 0
+        self._receive_fragment(is_text, payload, frame.fin)
+        return 0
+
+    def _check_text(self, payload, bint is_last):
+        """Compressed text is checked after decompression, fragment by fragment."""
+        if self._text_decoder is None:
+            self._text_decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            self._text_decoder.decode(payload, is_last)
+        except UnicodeDecodeError as exc:
+            raise WSProtocolError(WSCloseCode.INVALID_TEXT, f"text is not valid UTF-8: {exc.reason}") from exc
+        if is_last:
+            self._text_decoder = None
+
+    def _receive_extended(self, WSFrame frame):
+        """Custom extensions work on whole frame objects, the last one of the header first."""
+        decoded = Frame(
+            Opcode(int(frame.msg_type)), frame.get_payload_as_bytes(), bool(frame.fin), bool(frame.rsv1), bool(frame.rsv2),
+            bool(frame.rsv3),
+        )
+        for extension in reversed(self._extensions):
+            decoded = extension.decode(decoded, max_size=self._limits.max_size)
+        if decoded.rsv1 or decoded.rsv2 or decoded.rsv3:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bits are set, but no extension owns them")
+        payload = bytes(decoded.data)
+        is_text = self._current.is_text if decoded.opcode is Opcode.CONT else decoded.opcode is Opcode.TEXT
+        if is_text:
+            self._check_text(payload, decoded.fin)
+        if decoded.fin and self._current is None:
+            self._enqueue(payload.decode() if is_text else payload, len(payload))
+        else:
+            self._receive_fragment(is_text, payload, decoded.fin)
+
+    cdef int _receive_fragment(self, bint is_text, bytes payload, bint is_last) except -1:
+        cdef FragmentedMessage message = self._current
+        if message is None:
+            message = FragmentedMessage(is_text)
+            self._current = message
+        self._limits.check(message, len(payload))
+        message.add(payload, is_last)
+        if message is self._streamed:
+            if is_last:
+                self._current = None
+            return self._check_bounds()
+        if is_last:
+            self._current = None
+            return self._enqueue(message, message.size)
+        return 0
+
+    cdef int _enqueue(self, object message, size_t size) except -1:
+        self._queue.push(message, size)
+        return self._check_bounds()
+
+    def _is_over_bounds(self):
+        return self._is_bounded and (self._queue.count > self._high or self._queue.size > self._high_bytes)
+
+    cdef int _check_bounds(self) except -1:
+        """Above the high mark parsing stops before the next frame, and the unparsed rest waits."""
+        if not self._is_bounded or self._is_paused or self._discards:
+            return 0
+        if (
+            self._queue.count > self._high or self._queue.size > self._high_bytes
+            or (self._streamed is not None and self._streamed.parts() > self._high)
+        ):
+            self._is_paused = True
+            self._transport.pause_reading()
+        return 0
+
+    cdef int _unpause(self) except -1:
+        if not self._is_paused or self._queue.count > self._low or self._queue.size > self._high_bytes // 4:
+            return 0
+        if self._streamed is not None and self._streamed.parts() > self._low:
+            return 0
+        self._is_paused = False
+        self._transport.resume_reading()
+        return 0
+
+    cpdef on_read_end(self, WSTransport transport):
+        """Called by the core: all frames of a read are in the queue, or as many as fit."""
+        self._wake_reader()
+
+    cdef int _wake_reader(self) except -1:
+        if self._reader is not None and (self._has_input() or self._state == CLOSED):
+            self._reader.waiter.wake()
+        return 0
+
+    cdef bint _has_input(self):
+        """Whether the parked reader would find something."""
+        if self._streamed is not None:
+            return self._streamed.has_part()
+        return self._queue.count > 0 or (self._current is not None and isinstance(self._reader, StreamOperation))
+
+    cdef int _begin_read(self, Operation operation) except -1:
+        """One reader at a time."""
+        if self._reader is not None:
+            task = self._reader.waiter.waiting_task() if self._reader.waiter is not None else None
+            name = task.get_name() if hasattr(task, "get_name") else "another coroutine"
+            raise ConcurrencyError(
+                f"cannot call recv or recv_streaming while another coroutine is already running recv or recv_streaming: {name} waits"
+            )
+        if self._streamed is not None:
+            raise ConcurrencyError(
+                "cannot call recv or recv_streaming: the message of an earlier recv_streaming was not taken whole"
+            )
+        return 0
+
+    cdef object _parked(self, Operation operation):
+        """The operation waits for input; returns what it yields."""
+        if self._transport is not None:
+            self._transport.flush()
+        self._reader = operation
+        return Waiter.create(self._loop)
+
+    cdef object _take(self, object decode):
+        """The oldest message; only while there is one."""
+        message = self._queue.pop()
+        if self._is_paused:
+            self._unpause()
+        if decode is None and not isinstance(message, FragmentedMessage):
+            return message
+        return _converted(message, decode)
+
+    # Sending
+
+    def send(self, message, *, text=None, compress=None):
+        """Send a message.
+
+        Waits while more than ``write_limit`` bytes wait to be sent, or while another message is sent in fragments.
+
+        Args:
+            message: A str is sent as text, bytes-like objects as binary. An iterable or asynchronous iterable of either is sent as one
+                message in fragments (RFC 6455 section 5.4); an empty one sends nothing.
+            text: True sends bytes as text, False a str as binary.
+            compress: Whether to compress this message where permessage-deflate was negotiated; None: if it is large enough.
+
+        Raises:
+            ConnectionClosed: The connection is closed or closing.
+            TypeError: The message has another type; nothing was sent.
+        """
+        cdef SendOperation operation = SendOperation.__new__(SendOperation)
+        operation.connection = self
+        operation.message = message
+        operation.text = text
+        operation.compress = compress
+        return operation
+
+    cdef bint _begin_send(self, SendOperation operation) except -1:
+        """Send what is one frame; returns False when the operation has to wait or goes on as a coroutine."""
+        message = operation.message
+        if self._state != OPEN:
+            raise self._closed_error()
+        if self._is_sending_fragments:
+            return False
+        if isinstance(message, str):
+            opcode = WSMsgType.BINARY if operation.text is False else WSMsgType.TEXT
+        elif isinstance(message, (bytes, bytearray, memoryview)):
+            opcode = WSMsgType.TEXT if operation.text else WSMsgType.BINARY
+        elif isinstance(message, Mapping):
+            raise TypeError("data is a dict-like object")
+        elif isinstance(message, AsyncIterable):
+            operation.delegate(self._send_async_fragments(message, operation.text, operation.compress))
+            return False
+        elif isinstance(message, Iterable):
+            operation.delegate(self._send_fragments(message, operation.text, operation.compress))
+            return False
+        else:
+            raise TypeError("data must be str, bytes, iterable, or async iterable")
+        operation.has_begun = True
+        operation.message = None
+        self._send_data(opcode, message, operation.compress, True)
+        return True
+
+    cdef int _send_data(self, int opcode, object message, object compress, bint fin) except -1:
+        if self._extensions is not None:
+            return self._send_extended(opcode, message, fin)
+        if self._deflate is not None and compress is not False:
+            if isinstance(message, str):
+                message = (<str> message).encode()
+            if compress or self._deflate.is_worthwhile(message):
+                return self._transport.send_object(opcode, self._deflate.compress(message, True), fin, 4)
+        return self._transport.send_object(opcode, message, fin, 0)
+
+    def _send_extended(self, opcode, message, fin):
+        frame = Frame(Opcode(opcode), message.encode() if isinstance(message, str) else message, bool(fin))
+        for extension in self._extensions:
+            frame = extension.encode(frame)
+        self._transport.send(
+            <WSMsgType> <int> int(frame.opcode), frame.data, frame.fin, frame.rsv1, frame.rsv2, frame.rsv3
+        )
+        return 0
+
+    async def _send_fragments(self, message, text, compress):
+        iterator = iter(message)
+        try:
+            first = next(iterator)
+        except StopIteration:
+            return
+        await self._send_all_fragments(_as_async(iterator), first, text, compress)
+
+    async def _send_async_fragments(self, message, text, compress):
+        iterator = aiter(message)
+        try:
+            first = await anext(iterator)
+        except StopAsyncIteration:
+            return
+        await self._send_all_fragments(iterator, first, text, compress)
+
+    async def _send_all_fragments(self, rest, first, text, compress):
+        """One frame for each fragment and an empty last one, because only the end of the source tells which was the last."""
+        kind = _fragment_kind(first)
+        opcode = WSMsgType.TEXT if (kind is str if text is None else text) else WSMsgType.BINARY
+        while self._is_sending_fragments:
+            await self._wait_to_send()
+        if self._state != OPEN:
+            raise self._closed_error()
+        self._is_sending_fragments = True
+        encoder = None
+        is_complete = False
+        try:
+            if self._deflate is not None and compress is not False:
+                encoder = self._deflate
+            self._send_fragment(opcode, first, encoder, True, False)
+            await self._wait_below_limit()
+            async for fragment in rest:
+                if _fragment_kind(fragment) is not kind:
+                    raise TypeError("data iterable must contain uniform types")
+                if self._state != OPEN:
+                    raise self._closed_error()
+                self._send_fragment(WSMsgType.CONTINUATION, fragment, encoder, False, False)
+                await self._wait_below_limit()
+            if self._state == OPEN:
+                self._send_fragment(WSMsgType.CONTINUATION, b"", encoder, False, True)
+            is_complete = True
+            await self._wait_below_limit()
+        finally:
+            self._is_sending_fragments = False
+            if not is_complete and self._state == OPEN:
+                # Half a message was sent: there is no way to take it back or to end it as something the peer may use.
+                self._start_close(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+            self._wake_senders()
+
+    def _send_fragment(self, opcode, fragment, encoder, bint is_first, bint fin):
+        if self._extensions is not None:
+            self._send_extended(opcode, fragment, fin)
+            return
+        if encoder is None:
+            self._transport.send_object(opcode, fragment, fin, 0)
+            return
+        data = encoder.compress(fragment.encode() if isinstance(fragment, str) else fragment, fin)
+        self._transport.send_object(opcode, data, fin, 4 if is_first else 0)
+
+    def _wait_to_send(self):
+        """Awaitable: until no fragmented message is under way."""
+        return self._add_sender()
+
+    async def _wait_below_limit(self):
+        while self._is_write_paused and self._state != CLOSED:
+            await self._add_sender()
+        if self._state == CLOSED:
+            raise self._closed_error()
+
+    def _add_sender(self):
+        future = self._loop.create_future()
+        if self._senders is None:
+            self._senders = []
+        self._senders.append(future)
+        return future
+
+    def _wake_senders(self):
+        senders = self._senders
+        self._senders = None
+        if senders is not None:
+            for sender in senders:
+                if isinstance(sender, Waiter):
+                    (<Waiter> sender).wake()
+                elif not sender.done():
+                    sender.set_result(None)
+
+    cpdef pause_writing(self):
+        """Called by the core: more than ``write_limit`` bytes wait to be sent."""
+        self._is_write_paused = True
+
+    cpdef resume_writing(self):
+        """Called by the core: enough of it was sent."""
+        self._is_write_paused = False
+        self._wake_senders()
+
+    # Pings
+
+    async def ping(self, data=None):
+        """Send a ping (RFC 6455 section 5.5.2).
+
+        Args:
+            data: At most 125 bytes, as str or bytes-like; None: 4 random bytes.
+
+        Returns:
+            A future whose result is the latency in seconds; a pong for a later ping resolves it too. It fails with
+            ConnectionClosed when the connection is closed before.
+
+        Raises:
+            ConnectionClosed: The connection is closed or closing.
+            ConcurrencyError: A ping with the same payload was not answered yet.
+            ProtocolError: The payload is too long.
+        """
+        if self._state != OPEN:
+            raise self._closed_error()
+        payload = _control_payload(data)
+        if data is None:
+            payload = secrets.token_bytes(4)
+            while self._pings is not None and payload in self._pings:
+                payload = secrets.token_bytes(4)
+        elif self._pings is not None and payload in self._pings:
+            raise ConcurrencyError("already waiting for a pong with the same data")
+        future = self._loop.create_future()
+        self._send_ping(payload, future)
+        return future
+
+    async def pong(self, data=b""):
+        """Send an unsolicited pong (RFC 6455 section 5.5.3).
+
+        Args:
+            data: At most 125 bytes, as str or bytes-like.
+
+        Raises:
+            ConnectionClosed: The connection is closed or closing.
+            ProtocolError: The payload is too long.
+        """
+        if self._state != OPEN:
+            raise self._closed_error()
+        self._transport.send_pong(_control_payload(data))
+
+    def _send_ping(self, payload, future):
+        if self._pings is None:
+            self._pings = {}
+        self._pings[payload] = (future, time.monotonic())
+        self._transport.send_ping(payload)
+
+    def _pong_received(self, payload):
+        """A pong answers the ping with its payload and all before it (RFC 6455 section 5.5.3)."""
+        if self._pings is None or payload not in self._pings:
+            return
+        now = time.monotonic()
+        for pinged in list(self._pings):
+            future, sent_at = self._pings.pop(pinged)
+            latency = now - sent_at
+            if future is not None and not future.done():
+                future.set_result(latency)
+            if pinged == payload:
+                self.latency = latency
+                break
+
+    def bytes_received(self):
+        """Bytes that came in so far: any of them is a sign of life."""
+        return 0 if self._transport is None else self._transport.bytes_received
+
+    def is_reading_paused(self):
+        """Whether messages wait that the application does not receive, so that nothing more is read."""
+        return bool(self._is_paused)
+
+    # Closing
+
+    async def close(self, code=CloseCode.NORMAL_CLOSURE, reason=""):
+        """Perform the closing handshake (RFC 6455 section 7.1.2) and wait for the end of the connection.
+
+        Idempotent. Messages that came before stay readable. After ``close_timeout`` seconds for everything the connection is dropped.
+
+        Args:
+            code: Close code.
+            reason: Close reason, at most 123 bytes in UTF-8.
+
+        Raises:
+            ProtocolError: The code or the reason must not be sent.
+        """
+        if self._state == OPEN:
+            if self._is_sending_fragments:
+                code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
+            self._start_close(code, reason)
+        if self._state == CLOSING and self._transport is not None:
+            self._discards = True
+            if self._is_paused:
+                self._is_paused = False
+                self._transport.resume_reading()
+        await self.wait_closed()
+
+    def _start_close(self, code, reason):
+        try:
+            self._transport.send_close(<WSCloseCode> <int> int(code), reason or None)
+        except ValueError as exc:
+            raise ProtocolError(str(exc)) from None
+        self._set_state(CLOSING)
+        self._arm_close_deadline()
+
+    def _arm_close_deadline(self):
+        if self._close_deadline is None and self._close_timeout is not None and self._state != CLOSED:
+            self._close_deadline = self._loop.call_later(self._close_timeout, self._close_timed_out)
+
+    def _close_timed_out(self):
+        if self._close_received() is None:
+            self._close_cause = TimeoutError("timed out while closing connection")
+        self.logger.debug("closing handshake took longer than %g s: dropping the connection", self._close_timeout)
+        self._transport.disconnect(False)
+
+    def _close_frame_received(self, WSCloseCode code, message):
+        """Answer with the same code and reason; the server ends TCP, the client lets it (RFC 6455 sections 5.5.1, 7.1.1)."""
+        self._set_state(CLOSING)
+        self._transport.send_close(code, message)
+        self._arm_close_deadline()
+        self._wake_senders()
+        if not self._transport.is_client_side:
+            self._transport.disconnect()
+
+    async def wait_closed(self):
+        """Wait until the connection is closed; cancelling the wait changes nothing."""
+        if self._state == CLOSED:
+            return
+        if self._close_waiters is None:
+            self._close_waiters = []
+        waiter = self._loop.create_future()
+        self._close_waiters.append(waiter)
+        await waiter
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, exc_type, exc, traceback):
+        if exc_type is None:
+            await self.close()
+        else:
+            await self.close(CloseCode.INTERNAL_ERROR)
+
+    def fail(self, code, reason, cause):
+        """Drop the connection after telling the peer why; ``cause`` becomes the cause of the ConnectionClosed exceptions."""
+        if self._transport is None or self._state == CLOSED:
+            return
+        self._close_cause = cause
+        self._transport.send_close(<WSCloseCode> <int> int(code), reason or None)
+        self._set_state(CLOSING)
+        self._transport.disconnect(self._transport.get_write_buffer_size() == 0)
+
+    def _close_received(self):
+        handshake = None if self._transport is None else self._transport.close_handshake
+        return None if handshake is None or handshake.recv is None else _as_close(handshake.recv)
+
+    def _close_sent(self):
+        handshake = None if self._transport is None else self._transport.close_handshake
+        return None if handshake is None or handshake.sent is None else _as_close(handshake.sent)
+
+    def _closed_error(self):
+        """The exception for who uses a connection that is closed or closing."""
+        received, sent = self._close_received(), self._close_sent()
+        order = None
+        if received is not None and sent is not None:
+            order = bool(self._transport.close_handshake.recv_then_sent)
+        is_ok = received is not None and sent is not None and received.code in _OK_CODES and sent.code in _OK_CODES
+        error = (ConnectionClosedOK if is_ok else ConnectionClosedError)(received, sent, order)
+        cause = self._close_cause
+        if cause is None and self._transport is not None:
+            cause = _as_cause(self._transport.disconnect_cause)
+        error.__cause__ = cause
+        return error
+
+    def _set_state(self, LifeCycle state):
+        if state > self._state:
+            self._state = state
+            self.protocol.state = _STATES[state]
+
+    # Called by the core
+
+    cpdef on_ws_connected(self, WSTransport transport):
+        """The opening handshake is complete."""
+        self._transport = transport
+        self._peer = None
+        high, low = self._write_limit
+        transport.set_write_buffer_limits(high, low)
+        self._set_state(OPEN)
+        self.protocol.logger.info("connection open", extra={"websocket": self})
+        if self._ping_interval is not None:
+            self._keepalive = Keepalive(self, self._loop, self._ping_interval, self._ping_timeout)
+
+    def keepalive_ping(self):
+        """Send a ping whose answer only updates the latency."""
+        self._send_ping(secrets.token_bytes(4), None)
+
+    cpdef on_ws_disconnected(self, WSTransport transport):
+        """TCP is gone: wake everybody."""
+        self._set_state(CLOSED)
+        if self._close_deadline is not None:
+            self._close_deadline.cancel()
+            self._close_deadline = None
+        if self._keepalive is not None:
+            self._keepalive.stop()
+            self._keepalive = None
+        if self._discarded:
+            self.logger.warning("%d messages that came after close() were over max_queue and dropped", self._discarded)
+        self._is_paused = False
+        self._fail_pings()
+        self._wake_senders()
+        self._wake_reader()
+        waiters = self._close_waiters
+        self._close_waiters = None
+        if waiters is not None:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+        self.protocol.logger.info("connection closed", extra={"websocket": self})
+
+    def _fail_pings(self):
+        pings = self._pings
+        self._pings = None
+        if pings is not None:
+            for future, _ in pings.values():
+                if future is not None and not future.done():
+                    future.set_exception(self._closed_error())
+                    future.exception()   # nobody has to wait for a pong
+
+
+# Conversions
+
+
+cdef object _converted(message, decode):
+    """A queued message as what `decode` asks for."""
+    cdef FragmentedMessage fragmented
+    if isinstance(message, FragmentedMessage):
+        fragmented = message
+        message = fragmented.join()
+        return message.decode() if (fragmented.is_text if decode is None else decode) else message
+    if decode is None:
+        return message
+    if isinstance(message, str):
+        return message if decode else message.encode()
+    return message.decode() if decode else message
+
+
+cdef object _fragment_kind(fragment):
+    if isinstance(fragment, str):
+        return str
+    if isinstance(fragment, (bytes, bytearray, memoryview)):
+        return bytes
+    raise TypeError("data iterable must contain bytes or str")
+
+
+async def _as_async(iterator):
+    for item in iterator:
+        yield item
+
+
+cdef object _control_payload(data):
+    if data is None:
+        return b""
+    if isinstance(data, str):
+        data = data.encode()
+    elif not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError("data must be str or bytes-like")
+    payload = bytes(data)
+    if len(payload) > 125:
+        raise ProtocolError("control frame too long")
+    return payload
+
+
+cdef object _as_close(info):
+    """A CLOSE frame in the terms of the API: 1005 stands for a frame without a code (RFC 6455 section 7.1.5)."""
+    code = int(info.code)
+    return Close(code or CloseCode.NO_STATUS_RCVD, info.reason or "")
+
+
+cdef object _as_cause(exception):
+    """What ended the connection, as an exception of this package."""
+    if not isinstance(exception, WSProtocolError):
+        return exception
+    if int(exception.code) == CloseCode.INVALID_DATA and exception.__cause__ is not None:
+        return exception.__cause__
+    error = ProtocolError(exception.message)
+    error.__cause__ = exception
+    return error
+
+
+# Operations
+
+
+cdef class ReadOperation(Operation):
+
+    cdef int abandon(self) except -1:
+        if self.connection._reader is self:
+            self.connection._reader = None
+        return 0
+
+
+@cython.final
+cdef class RecvOperation(ReadOperation):
+
+    cdef bint advance(self) except -1:
+        cdef Connection connection = self.connection
+        if self.has_begun:
+            connection._reader = None
+        else:
+            self.has_begun = True
+            connection._begin_read(self)
+        if connection._queue.count == 0 and connection._transport is not None:
+            connection._transport.deliver_held_back()
+        if connection._queue.count > 0:
+            self.value = connection._take(self.decode)
+            return True
+        if connection._state == CLOSED:
+            raise connection._closed_error()
+        self.waiter = connection._parked(self)
+        return False
+
+    cdef str qualname(self):
+        return "Connection.recv"
+
+
+@cython.final
+cdef class NextOperation(ReadOperation):
+
+    cdef bint advance(self) except -1:
+        cdef Connection connection = self.connection
+        if self.has_begun:
+            connection._reader = None
+        else:
+            self.has_begun = True
+            connection._begin_read(self)
+        if connection._queue.count == 0 and connection._transport is not None:
+            connection._transport.deliver_held_back()
+        if connection._queue.count > 0:
+            self.value = connection._take(None)
+            return True
+        if connection._state == CLOSED:
+            error = connection._closed_error()
+            if isinstance(error, ConnectionClosedOK):
+                raise StopAsyncIteration
+            raise error
+        self.waiter = connection._parked(self)
+        return False
+
+    cdef str qualname(self):
+        return "Connection.__anext__"
+
+
+@cython.final
+cdef class StreamOperation(ReadOperation):
+    """Waits for a message to stream, or, begun already, for the next fragment of it."""
+
+    cdef bint advance(self) except -1:
+        cdef Connection connection = self.connection
+        if self.has_begun:
+            if connection._reader is self:
+                connection._reader = None
+        else:
+            self.has_begun = True
+            connection._begin_read(self)
+        if connection._streamed is not None:
+            if connection._streamed.has_part():
+                return True
+        elif connection._queue.count > 0:
+            self.value = connection._queue.pop()
+            connection._unpause()
+            if isinstance(self.value, FragmentedMessage):
+                connection._streamed = self.value
+            return True
+        elif connection._current is not None:
+            self.value = connection._streamed = connection._current
+            return True
+        if connection._state == CLOSED:
+            raise connection._closed_error()
+        self.waiter = connection._parked(self)
+        return False
+
+    cdef str qualname(self):
+        return "Connection.recv_streaming"
+
+
+@cython.final
+cdef class SendOperation(Operation):
+
+    cdef bint advance(self) except -1:
+        cdef Connection connection = self.connection
+        if not self.has_begun:
+            if not connection._begin_send(self):
+                if self._inner is None:
+                    self._park()
+                return False
+        if connection._is_write_paused:
+            if connection._state == CLOSED:
+                raise connection._closed_error()
+            self._park()
+            return False
+        return True
+
+    def _park(self):
+        connection = self.connection
+        self.waiter = Waiter.create(connection._loop)
+        if connection._senders is None:
+            connection._senders = []
+        connection._senders.append(self.waiter)
+
+    cdef str qualname(self):
+        return "Connection.send"
+
+
+make_steppable(RecvOperation)
+make_steppable(NextOperation)
+make_steppable(StreamOperation)
+make_steppable(SendOperation)

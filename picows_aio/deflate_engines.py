@@ -1,0 +1,186 @@
+"""Libraries that compress and decompress DEFLATE (RFC 1951), and which of them compresses what."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from picows_aio.typing import BytesLike
+
+_MODULES = {"zlib": "zlib", "isal": "isal.isal_zlib", "zlib-ng": "zlib_ng.zlib_ng"}
+ENGINE_NAMES = ("auto", *_MODULES)
+
+_LEAST_ZLIB_WINDOW_BITS = 9
+# From these sizes on ISA-L, which keeps no window between messages, is worth what it compresses worse than zlib:
+# the figures are in docs/design/0004-compression.md.
+_LARGE_SIZE = 4096
+_LARGE_SIZE_WITHOUT_TAKEOVER = 512
+_LARGE_SETTINGS = {"level": 1, "memLevel": 8}
+# Settings that only zlib follows as meant: with one of them, what is large goes to zlib too.
+_ZLIB_SETTINGS = {"level", "strategy"}
+
+
+class Compressor(Protocol):
+    """What `zlib.compressobj` returns."""
+
+    def compress(self, data: BytesLike, /) -> bytes:
+        """Take data; what comes back lags behind."""
+
+    def flush(self, mode: int, /) -> bytes:
+        """Bring out all that was taken, up to the end of an octet."""
+
+
+class Decompressor(Protocol):
+    """What `zlib.decompressobj` returns."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether a block with BFINAL has ended."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came behind that block."""
+
+    def decompress(self, data: BytesLike, max_length: int = 0, /) -> bytes:
+        """Decompress up to `max_length` bytes; 0: all."""
+
+
+class Engine(Protocol):
+    """What the modules have in common."""
+
+    @property
+    def error(self) -> type[Exception]:
+        """Raised for data that is not DEFLATE."""
+
+    def compressobj(self, **settings: Any) -> Compressor:
+        """A compressor."""
+
+    def decompressobj(self, **settings: Any) -> Decompressor:
+        """A decompressor."""
+
+
+@functools.cache
+def load_engine(name: str) -> Engine:
+    """The module behind the name of an engine.
+
+    Args:
+        name: "zlib", "isal" or "zlib-ng".
+
+    Raises:
+        ImportError: Its package is not installed.
+    """
+    try:
+        return cast(Engine, importlib.import_module(_MODULES[name]))
+    except ImportError as exc:
+        raise ImportError(f"engine {name!r} is in the package {name}: pip install {name}") from exc
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Encoder:
+    """Compresses with one engine and one set of settings, for any number of connections.
+
+    Attributes:
+        engine: The engine.
+        settings: What its compressors are made with.
+    """
+
+    engine: Engine
+    settings: Mapping[str, Any]
+    _idle: list[Compressor] = field(default_factory=list)
+
+    def open(self, history: bytes = b"") -> Compressor:
+        """A new compressor.
+
+        Args:
+            history: What the peer received last; the compressor may refer to it.
+        """
+        return self.engine.compressobj(**self.settings, **({"zdict": history} if history else {}))
+
+    def encode_alone(self, data: BytesLike) -> bytes:
+        """Compress without any reference to earlier data.
+
+        Args:
+            data: The data.
+
+        Returns:
+            DEFLATE blocks that end with an empty one, at the end of an octet.
+        """
+        # The compressor is shared, so nobody else may see it before its flush: not another thread, not a signal
+        # handler, and no later call if this one fails.
+        try:
+            compressor = self._idle.pop()
+        except IndexError:
+            compressor = self.open()
+        output = compressor.compress(data)
+        output += compressor.flush(zlib.Z_FULL_FLUSH)  # forgets the data
+        self._idle.append(compressor)
+        return output
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EncoderPair:
+    """Which engine compresses what.
+
+    Attributes:
+        small: Compresses what is smaller than `large_size`, with context takeover where that is allowed.
+        large: Compresses the rest, each piece for itself.
+        large_size: Bytes.
+    """
+
+    small: Encoder
+    large: Encoder
+    large_size: int
+
+
+@functools.cache
+def choose_encoders(
+    engine_name: str, window_bits: int, has_takeover: bool, settings: tuple[tuple[str, Any], ...]
+) -> EncoderPair:
+    """Encoders for a direction of a connection.
+
+    Args:
+        engine_name: One of `ENGINE_NAMES`.
+        window_bits: Base-2 logarithm of the window that the peer holds ready, 8 to 15.
+        has_takeover: Whether messages may refer to earlier ones.
+        settings: Arguments for `compressobj`.
+
+    Raises:
+        ImportError: The engine is not installed.
+    """
+    chosen = dict(settings)
+    if window_bits < _LEAST_ZLIB_WINDOW_BITS:
+        # No engine has a window of 256 bytes; without references to earlier data any window is large enough.
+        chosen |= {"strategy": zlib.Z_HUFFMAN_ONLY}
+        engine_name = "zlib"
+    wbits = -max(window_bits, _LEAST_ZLIB_WINDOW_BITS)
+    small = Encoder(load_engine("zlib" if engine_name == "auto" else engine_name), {**chosen, "wbits": wbits})
+    if engine_name != "auto" or _ZLIB_SETTINGS & chosen.keys():
+        return EncoderPair(small, small, sys.maxsize)
+    try:
+        isal = load_engine("isal")
+    except ImportError:
+        return EncoderPair(small, small, sys.maxsize)
+    large_size = max(_LARGE_SIZE, 1 << window_bits) if has_takeover else _LARGE_SIZE_WITHOUT_TAKEOVER
+    return EncoderPair(small, Encoder(isal, {**_LARGE_SETTINGS, "wbits": wbits}), large_size)
+
+
+def check_settings(engine_name: str, settings: Iterable[tuple[str, Any]]) -> None:
+    """Try out what a program asks for, before the first connection does.
+
+    Args:
+        engine_name: What should be one of `ENGINE_NAMES`.
+        settings: What should be arguments for `compressobj`.
+
+    Raises:
+        ImportError: The engine is not installed.
+        ValueError, TypeError: There is no such engine, or it cannot have these settings.
+    """
+    if engine_name not in ENGINE_NAMES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINE_NAMES)}, not {engine_name!r}")
+    engine = load_engine("zlib" if engine_name == "auto" else engine_name)
+    engine.compressobj(**dict(settings), wbits=-zlib.MAX_WBITS)

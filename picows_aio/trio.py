@@ -1,0 +1,5 @@
+"""Not offered: importing it raises an ImportError that says what to use."""
+
+from picows_aio.compat import explain_absence
+
+raise ImportError(explain_absence("*", "trio"), name=__name__)
