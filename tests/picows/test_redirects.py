@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import socket
 from http import HTTPStatus
 
 import pytest
@@ -19,7 +18,7 @@ from picows import (
 )
 from picows.redirects import for_other_origin, is_redirect, is_same_origin, redirect_target
 from picows.url import parse_url
-from tests.support import HttpHead, RawPeer, RawServer, make_tls_contexts
+from tests.support import HttpHead, RawPeer, RawServer, listen, make_tls_contexts
 
 REDIRECTS = [301, 302, 303, 307, 308]
 SECRETS = {"Authorization": "Bearer a", "Cookie": "b=c", "Proxy-Authorization": "Basic d"}
@@ -29,11 +28,6 @@ def answer_of(*locations: str, status: int = 302) -> WSInvalidStatusError:
     headers = CIMultiDict([("Location", location) for location in locations])
     response = WSUpgradeResponse(status=HTTPStatus(status), headers=headers)
     return WSInvalidStatusError("not 101", b"head", b"body", response)
-
-
-def listening() -> RawServer:
-    sock = socket.create_server(("127.0.0.1", 0))
-    return RawServer(sock, f"ws://127.0.0.1:{sock.getsockname()[1]}/start")
 
 
 async def redirect(server: RawServer, location: str | None, status: int = 302) -> tuple[RawPeer, HttpHead]:
@@ -129,7 +123,7 @@ def test_origin_is_scheme_host_and_port(other, expected):
 
 @pytest.mark.parametrize("status", REDIRECTS)
 async def test_a_redirect_is_followed_after_its_connection_is_closed(status):
-    async with asyncio.timeout(5), listening() as server:
+    async with asyncio.timeout(5), listen() as server:
         connecting = asyncio.create_task(ws_connect(WSListener, server.url))
         first, head = await redirect(server, "/next?q", status)
         second = await server.accept(upgrade=False)
@@ -146,7 +140,7 @@ async def test_a_redirect_is_followed_after_its_connection_is_closed(status):
 
 async def test_secrets_go_along_to_the_same_origin_only():
     """And come back to nobody: a third hop to the first server starts without them."""
-    async with asyncio.timeout(5), listening() as server, listening() as other:
+    async with asyncio.timeout(5), listen() as server, listen() as other:
         url = server.url.replace("//", "//user:secret@")
         connecting = asyncio.create_task(
             ws_connect(WSListener, url, extra_headers={**SECRETS, "Host": "alias", "X": "y"})
@@ -168,7 +162,7 @@ async def test_secrets_go_along_to_the_same_origin_only():
 
 
 async def test_credentials_of_the_url_are_sent_again_to_the_same_origin():
-    async with asyncio.timeout(5), listening() as server, listening() as other:
+    async with asyncio.timeout(5), listen() as server, listen() as other:
         connecting = asyncio.create_task(ws_connect(WSListener, server.url.replace("//", "//user:secret@")))
         await redirect(server, "/again")
         _, same = await redirect(server, other.url)
@@ -182,7 +176,7 @@ async def test_credentials_of_the_url_are_sent_again_to_the_same_origin():
 
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_more_redirects_than_the_limit(limit):
-    async with asyncio.timeout(5), listening() as server:
+    async with asyncio.timeout(5), listen() as server:
         connecting = asyncio.create_task(ws_connect(WSListener, server.url, max_redirects=limit))
         peers = [(await redirect(server, "/round"))[0] for _ in range(limit + 1)]
         with pytest.raises(WSInvalidStatusError, match=rf"max_redirects={limit}\).* answered 302") as caught:
@@ -194,7 +188,7 @@ async def test_more_redirects_than_the_limit(limit):
 
 
 async def test_without_redirects_the_first_answer_is_the_error():
-    async with asyncio.timeout(5), listening() as server:
+    async with asyncio.timeout(5), listen() as server:
         connecting = asyncio.create_task(ws_connect(WSListener, server.url, max_redirects=0))
         peer, _ = await redirect(server, "/round")
         with pytest.raises(WSInvalidStatusError) as caught:
@@ -215,7 +209,7 @@ async def test_bad_limit(limit):
     [(None, WSInvalidHeaderError), ("ftp://x/", WSInvalidURL), ("/x#y", WSInvalidURL)],
 )
 async def test_a_bad_redirect_closes_its_connection(location, error):
-    async with asyncio.timeout(5), listening() as server:
+    async with asyncio.timeout(5), listen() as server:
         connecting = asyncio.create_task(ws_connect(WSListener, server.url))
         peer, _ = await redirect(server, location)
         with pytest.raises(error):
@@ -224,29 +218,25 @@ async def test_a_bad_redirect_closes_its_connection(location, error):
 
 
 async def test_upgrading_to_tls_on_the_way(tls_contexts):
-    async with asyncio.timeout(5), listening() as server, listening() as secure:
-        secure_server = RawServer(secure.sock, "", tls=tls_contexts.server)
+    async with asyncio.timeout(5), listen() as server, listen(tls_contexts.server) as secure:
         connecting = asyncio.create_task(ws_connect(WSListener, server.url, ssl_context=tls_contexts.client))
         await redirect(server, f"wss://localhost:{secure.port}/")
-        peer = await secure_server.accept()
+        peer = await secure.accept()
         transport, _ = await connecting
         assert transport.is_secure
         transport.disconnect(graceful=False)
         await peer.read_eof()
-        secure_server.close()
 
 
 async def test_falling_back_from_tls_is_refused(tls_contexts):
-    async with asyncio.timeout(5), listening() as plain, listening() as secure:
-        secure_server = RawServer(secure.sock, "", tls=tls_contexts.server)
+    async with asyncio.timeout(5), listen() as plain, listen(tls_contexts.server) as secure:
         url = f"wss://localhost:{secure.port}/"
         connecting = asyncio.create_task(ws_connect(WSListener, url, ssl_context=tls_contexts.client))
-        await redirect(secure_server, plain.url)
+        await redirect(secure, plain.url)
         with pytest.raises(WSHandshakeError, match=f"from {url} to the unencrypted ws://127.0.0.1:{plain.port}"):
             await connecting
         with pytest.raises(BlockingIOError):
             plain.sock.accept()
-        secure_server.close()
 
 
 async def test_the_certificate_name_is_for_the_first_server_only():
@@ -254,21 +244,18 @@ async def test_the_certificate_name_is_for_the_first_server_only():
     first_tls, second_tls = make_tls_contexts("first.test"), make_tls_contexts("127.0.0.1")
     context = first_tls.client
     second_tls.authority.configure_trust(context)
-    async with asyncio.timeout(5), listening() as first, listening() as second:
-        servers = [RawServer(first.sock, "", tls=first_tls.server), RawServer(second.sock, "", tls=second_tls.server)]
+    async with asyncio.timeout(5), listen(first_tls.server) as first, listen(second_tls.server) as second:
         connecting = asyncio.create_task(
             ws_connect(WSListener, f"wss://127.0.0.1:{first.port}/", ssl_context=context, server_hostname="first.test")
         )
-        await redirect(servers[0], f"wss://127.0.0.1:{second.port}/")
-        peer = await servers[1].accept()
+        await redirect(first, f"wss://127.0.0.1:{second.port}/")
+        peer = await second.accept()
         (await connecting)[0].disconnect(graceful=False)
         await peer.read_eof()
-        for server in servers:
-            server.close()
 
 
 async def test_a_fixed_address_does_not_lead_elsewhere():
-    async with asyncio.timeout(5), listening() as server:
+    async with asyncio.timeout(5), listen() as server:
         url = "ws://a.test/"
         options = {"host": "127.0.0.1", "port": server.port}
         connecting = asyncio.create_task(ws_connect(WSListener, url, **options))
@@ -292,7 +279,7 @@ async def test_a_unix_socket_does_not_lead_elsewhere(raw_server):
 
 
 async def test_the_deadline_is_over_all_redirects():
-    async with asyncio.timeout(5), listening() as server:
+    async with asyncio.timeout(5), listen() as server:
         connecting = asyncio.create_task(ws_connect(WSListener, server.url, websocket_handshake_timeout=0.2))
         await redirect(server, "/slow")
         peer = await server.accept(upgrade=False)

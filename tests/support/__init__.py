@@ -15,6 +15,7 @@ Fixtures (conftest.py):
 ``raw_server()``                       a server that speaks the wire itself: ``async with raw_server() as server``, then
                                        ``await server.accept()`` (``upgrade=False``) beside ``ws_connect(…, server.url,
                                        **server.connect_options)`` in a task
+``listen(tls)``                        (a function) a raw server on a TCP port of its own, whatever `link` is
 ``connect_raw(factory, **options)``    both at once: ``async with connect_raw() as (transport, listener, peer)``
 ``tls_contexts``                       `server` and `client` SSLContext and the `authority`; `make_tls_contexts(names)`
 ``loop_errors``                        what reached the loop's exception handler; a test that expects some checks and
@@ -44,7 +45,7 @@ an exception that nobody retrieved; sockets get two seconds to close. Warnings a
 
 from tests.support.links import Endpoint, Link, connect_raw_peer
 from tests.support.peers import require_peer
-from tests.support.raw_peer import RawPeer, RawServer, connect_socket, switching_fields, upgrade_fields
+from tests.support.raw_peer import RawPeer, RawServer, connect_socket, listen, switching_fields, upgrade_fields
 from tests.support.tls import TlsContexts, make_tls_contexts
 from tests.support.wire import (
     BINARY,
@@ -89,6 +90,7 @@ __all__ = [
     "connect_socket",
     "encode_frame",
     "encode_head",
+    "listen",
     "make_tls_contexts",
     "new_key",
     "parse_head",

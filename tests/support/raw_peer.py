@@ -182,6 +182,12 @@ class RawServer:
             peer.close()
 
 
+def listen(tls: ssl.SSLContext | None = None) -> RawServer:
+    """A raw server on a free TCP port, for tests that need one with a context of its own, or several."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    return RawServer(sock, f"{'wss' if tls else 'ws'}://127.0.0.1:{sock.getsockname()[1]}/", tls=tls)
+
+
 def upgrade_fields(key: str) -> list[tuple[str, str]]:
     """What RFC 6455 section 4.1 asks of a client's request, but for Host."""
     return [
