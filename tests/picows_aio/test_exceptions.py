@@ -32,6 +32,22 @@ ROOT = Path(__file__).resolve().parents[2]
 NORMAL = Close(CloseCode.NORMAL_CLOSURE, "")
 REFUSAL = Response(403, "Forbidden", Headers(), b"no")
 
+WITH_ANY_ARGUMENTS = [
+    "ConcurrencyError",
+    "HeaderLineTooLong",
+    "InvalidHandshake",
+    "InvalidMessage",
+    "InvalidProxyMessage",
+    "InvalidState",
+    "NegotiationError",
+    "ProtocolError",
+    "ProxyError",
+    "RequestLineTooLong",
+    "SecurityError",
+    "StatusLineTooLong",
+    "TooManyHeaders",
+    "WebSocketException",
+]
 EXAMPLES = [
     "ConnectionClosed(None, None)",
     "ConnectionClosed(None, None, None)",
@@ -71,26 +87,7 @@ EXAMPLES = [
     "PayloadTooBig(None, 5)",
     "PayloadTooBig(None, 5, 3)",
     "PayloadTooBig('text')",
-    *(
-        f"{name}({argument})"
-        for name in [
-            "WebSocketException",
-            "InvalidHandshake",
-            "SecurityError",
-            "RequestLineTooLong",
-            "StatusLineTooLong",
-            "HeaderLineTooLong",
-            "TooManyHeaders",
-            "ProxyError",
-            "InvalidProxyMessage",
-            "InvalidMessage",
-            "NegotiationError",
-            "ProtocolError",
-            "InvalidState",
-            "ConcurrencyError",
-        ]
-        for argument in ("", "'text'")
-    ),
+    *(f"{name}({argument})" for name in WITH_ANY_ARGUMENTS for argument in ("", "'text'")),
 ]
 
 
