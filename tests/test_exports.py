@@ -23,6 +23,7 @@ NAMES = {
     *EXCEPTIONS,
     "HeadLimits",
     "PICOWS_DEBUG_LL",
+    "Refusal",
     "ServerHandshakePolicy",
     "WSAutoPingStrategy",
     "WSBroadcastResult",
@@ -40,6 +41,7 @@ NAMES = {
     "WSUpgradeResponseWithListener",
     "__version__",
     "broadcast",
+    "check_upgrade_request",
     "ws_connect",
     "ws_create_server",
 }
@@ -72,11 +74,13 @@ SHARED_OPTIONS = (
     "strict=False, allowed_rsv=(), validate_utf8=False, coalesce=False, busy_poll=0"
 )
 CLIENT_OPTIONS = (
-    "ssl_context=None, extra_headers=None, max_redirects=5, proxy=None, proxy_ssl_context=None, socket_factory=None"
+    "ssl_context=None, extra_headers=None, max_redirects=5, proxy=None, proxy_ssl_context=None, socket_factory=None, "
+    "handshake_limits=None"
 )
 
 SIGNATURES = {
     "broadcast": "transports, msg_type, message, *, max_backlog=None",
+    "check_upgrade_request": "request",
     "HeadLimits": "max_line_size=8192, max_header_count=128, max_head_size=32768, max_body_size=1048576",
     "WSParsedURL": "url, scheme, is_secure, netloc, host, port, path, query, username=None, password=None",
     "WSProtocolError": "code, message",
