@@ -6,10 +6,11 @@ import functools
 import importlib
 import sys
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from picows import WSFrame
 from picows_aio.typing import BytesLike
 
 _MODULES = {"zlib": "zlib", "isal": "isal.isal_zlib", "zlib-ng": "zlib_ng.zlib_ng"}
@@ -46,7 +47,7 @@ class Decompressor(Protocol):
     def unused_data(self) -> bytes:
         """What came behind that block."""
 
-    def decompress(self, data: BytesLike, max_length: int = 0, /) -> bytes:
+    def decompress(self, data: BytesLike | WSFrame, max_length: int = 0, /) -> bytes:
         """Decompress up to `max_length` bytes; 0: all."""
 
 
@@ -169,7 +170,7 @@ def choose_encoders(
     return EncoderPair(small, Encoder(isal, {**_LARGE_SETTINGS, "wbits": wbits}), large_size)
 
 
-def check_settings(engine_name: str, settings: Iterable[tuple[str, Any]]) -> None:
+def check_settings(engine_name: str, settings: Mapping[str, Any]) -> None:
     """Try out what a program asks for, before the first connection does.
 
     Args:
@@ -183,4 +184,4 @@ def check_settings(engine_name: str, settings: Iterable[tuple[str, Any]]) -> Non
     if engine_name not in ENGINE_NAMES:
         raise ValueError(f"engine must be one of {', '.join(ENGINE_NAMES)}, not {engine_name!r}")
     engine = load_engine("zlib" if engine_name == "auto" else engine_name)
-    engine.compressobj(**dict(settings), wbits=-zlib.MAX_WBITS)
+    engine.compressobj(**settings, wbits=-zlib.MAX_WBITS)
