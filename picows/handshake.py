@@ -91,6 +91,11 @@ class ClientHandshake:
         """Octets that came after the head of the 101: the first frames."""
         return self._reader.rest
 
+    @property
+    def response_bytes(self) -> bytes:
+        """Head of the response as it came."""
+        return self._reader.raw_header
+
     def feed(self, data: bytes) -> bool:
         """Take the next octets from the server; True when the connection is open.
 

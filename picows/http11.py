@@ -396,3 +396,21 @@ def _explain_field(line: str) -> str:
     if name != name.rstrip(" \t"):
         return f"header {shorten(name)} has space before the colon (RFC 9112 section 5.1)"
     return explain_header(name, value)
+
+
+def restore_request(head: bytes) -> WSUpgradeRequest:
+    """Parse a head that was accepted before: connections keep octets, because objects cost five times their memory."""
+    request = RequestReader(_limits_for(head)).feed(head)
+    assert request is not None
+    return request
+
+
+def restore_response(head: bytes) -> WSUpgradeResponse:
+    """The same for the head of a 101."""
+    response = ResponseReader(_limits_for(head)).feed(head)
+    assert response is not None
+    return response
+
+
+def _limits_for(head: bytes) -> HeadLimits:
+    return HeadLimits(max_line_size=len(head), max_header_count=len(head), max_head_size=len(head))

@@ -163,7 +163,7 @@ class ClientProtocol(_Opening):
             return
         rest, self._rest = self._rest, b""
         handshake = self._handshake
-        transport = self.start(handshake.request, handshake.response, listener, rest)
+        transport = self.start(handshake.request_bytes, handshake.response_bytes, listener, rest)
         if not self._opened.done():
             self._opened.set_result((transport, listener))
 
@@ -190,7 +190,7 @@ class ClientProtocol(_Opening):
 class ServerProtocol(_Opening):
     """The server's side of one connection."""
 
-    __slots__ = ("_factory", "_policy", "_reader", "_request")
+    __slots__ = ("_factory", "_head", "_policy", "_reader", "_request")
 
     def __init__(
         self,
@@ -204,6 +204,7 @@ class ServerProtocol(_Opening):
         self._factory = listener_factory
         self._reader: RequestReader | None = RequestReader(policy.limits)
         self._request: WSUpgradeRequest | None = None
+        self._head = b""
 
     def handshake_started(self) -> None:
         """Wait for the request, but not for ever."""
@@ -231,6 +232,7 @@ class ServerProtocol(_Opening):
         self.options.logger.log(PICOWS_DEBUG_LL, "received upgrade request: %s", request)
         request.transport = self.peer
         self._request = request
+        self._head = self._reader.raw_header
         self._rest = self._reader.rest
         self._reader = None
         try:
@@ -289,9 +291,11 @@ class ServerProtocol(_Opening):
             return
         completed = switching_protocols(request, response)
         self.options.logger.log(PICOWS_DEBUG_LL, "send upgrade response: %s", completed)
-        self.write_handshake(completed.to_bytes())
+        response_bytes = completed.to_bytes()
+        self.write_handshake(response_bytes)
         rest, self._rest = self._rest, b""
-        self.start(request, completed, listener, rest)
+        self._request = None
+        self.start(self._head, response_bytes, listener, rest)
 
     def _answer(self, response: WSUpgradeResponse) -> None:
         """Answer with plain HTTP, and end the connection."""

@@ -2,7 +2,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from picows.http_message import WSUpgradeRequest, WSUpgradeResponse
 from picows.listener import WSListener
 from picows.options import ConnectionOptions
 from picows.options import PICOWS_DEBUG_LL as PICOWS_DEBUG_LL
@@ -28,7 +27,7 @@ class ConnectionProtocol(TransportOwner):
     def write_handshake(self, data: bytes) -> None: ...
     def set_handshake_deadline(self, seconds: float, callback: Callable[[], object]) -> None: ...
     def start(
-        self, request: WSUpgradeRequest, response: WSUpgradeResponse | None, listener: WSListener, rest: bytes
+        self, request: bytes, response: bytes, listener: WSListener, rest: bytes
     ) -> WSTransport: ...
     def feed(self, data: bytes) -> None: ...
     def finish(self) -> None: ...

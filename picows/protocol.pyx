@@ -82,7 +82,7 @@ cdef class ConnectionProtocol(TransportOwner):
         self._set_deadline(seconds, callback)
 
     def start(self, request, response, WSListener listener, rest):
-        """The opening handshake succeeded: from now on bytes are frames, beginning with `rest`."""
+        """The opening handshake succeeded, `request` and `response` are its heads: from now on bytes are frames, beginning with `rest`."""
         cdef WSTransport transport
         is_secure = self._peer.get_extra_info("sslcontext") is not None
         transport = WSTransport(

@@ -211,7 +211,8 @@ class TunnelStream(asyncio.Protocol):
         """End whoever waits."""
         if self._loss is None:
             self._loss = ProxyError("it closed the connection")
-            self._loss.__cause__ = exc
+            if isinstance(exc, Exception):  # aiofastnet 1.2.0 hands over the class when TLS fails
+                self._loss.__cause__ = exc
         self._is_connected = False
         self._wake()
 

@@ -96,7 +96,7 @@ class Route:
             transport = stream.transport
             if url.is_secure:
                 for_tls = _tls_keywords(url, self.ssl_context) | for_tls
-                transport = await self._start_tls(stream, for_tls)
+                transport = await self._start_tls(stream, url, for_tls)
             stream.hand_over(transport, protocol)
         finally:
             stream.abort()
@@ -108,13 +108,19 @@ class Route:
             exc.add_note(f"while connecting to {stream.name}")
             raise
 
-    async def _start_tls(self, stream: TunnelStream, keywords: dict[str, Any]) -> asyncio.Transport:
-        """TLS inside the tunnel, which itself may be inside TLS."""
+    async def _start_tls(self, stream: TunnelStream, url: WSParsedURL, keywords: dict[str, Any]) -> asyncio.Transport:
+        """TLS with the server inside the tunnel, which itself may be inside TLS."""
         context = keywords.pop("ssl")
-        transport = await self.network.start_tls(stream.transport, stream, context, **keywords)
-        if transport is None:
-            raise ConnectionAbortedError("the connection was lost while TLS was being started")
-        return transport
+        try:
+            transport = await self.network.start_tls(stream.transport, stream, context, **keywords)
+            if transport is None:
+                raise ConnectionAbortedError("the connection was lost while TLS was being started")
+            return transport
+        except (OSError, TypeError) as exc:
+            # TLS in TLS before Python 3.11.8 and 3.12.2 stumbles over the error it wants to report (gh-113214).
+            error = exc.__context__ if isinstance(exc, TypeError) and isinstance(exc.__context__, OSError) else exc
+            error.add_note(f"while starting TLS with {url.host}:{url.port} through {stream.name}")
+            raise error from None
 
     async def _dial(self, endpoint: WSParsedURL, protocol: asyncio.BaseProtocol, keywords: dict[str, Any]) -> None:
         """Connect ``protocol`` to an endpoint: the server's or the proxy's."""
@@ -155,6 +161,8 @@ def _belongs_to_tls(keyword: str) -> bool:
 
 async def _connect(sock: socket.socket, endpoint: WSParsedURL) -> None:
     """Connect a socket of the user's unless it already is."""
+    if isinstance(sock, ssl.SSLSocket):
+        raise ValueError("socket_factory must return a plain socket: TLS follows from the scheme wss://")
     if sock.type != socket.SOCK_STREAM:
         raise ValueError(f"socket_factory must return a stream socket, not {sock!r}")
     sock.setblocking(False)

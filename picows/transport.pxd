@@ -22,8 +22,8 @@ cdef class TransportOwner:
 cdef class WSTransport:
     cdef:
         object __weakref__
-        readonly object request                     # WSUpgradeRequest
-        readonly object response                    # WSUpgradeResponse
+        object _request                             # head of the request as bytes; parsed when it is asked for
+        object _response                            # the same for the response
         readonly WSCloseHandshake close_handshake   # None until a CLOSE frame was sent or received
         readonly bint is_client_side
         readonly bint is_secure

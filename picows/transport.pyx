@@ -16,6 +16,7 @@ from picows.enums cimport NoResult, WSCloseCode, WSMsgType
 from picows.native cimport WS_MAX_CONTROL_PAYLOAD, WS_MAX_HEADER_SIZE, WS_RSV1, WS_RSV2, WS_RSV3, ws_clock_ns
 from picows.output cimport Output
 
+from picows.http11 import restore_request, restore_response
 from picows.options import PICOWS_DEBUG_LL
 
 cdef extern from "Python.h":
@@ -110,10 +111,24 @@ cdef class WSTransport:
         self.output = output
         self.logger = logger
         self.logs_debug = logger.isEnabledFor(PICOWS_DEBUG_LL)
-        self.request = request
-        self.response = response
+        self._request = request
+        self._response = response
         self.is_client_side = is_client_side
         self.is_secure = is_secure
+
+    @property
+    def request(self):
+        """The upgrade request, a :class:`WSUpgradeRequest`."""
+        if isinstance(self._request, bytes):
+            self._request = restore_request(self._request)
+        return self._request
+
+    @property
+    def response(self):
+        """The upgrade response, a :class:`WSUpgradeResponse`."""
+        if isinstance(self._response, bytes):
+            self._response = restore_response(self._response)
+        return self._response
 
     @property
     def underlying_transport(self):
