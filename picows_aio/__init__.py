@@ -148,12 +148,25 @@ if not hasattr(picows, "ServerHandshakePolicy"):
     )
 
 if not TYPE_CHECKING:
-    _MODULES = (
-        "asyncio client compat connection datastructures exceptions extensions frames headers http11 protocol server "
-    )
-    _MODULES += "typing uri version"
-    _DEPRECATED = "InvalidStatusCode WebSocketProtocolError"
-    # Names that are in none of these are exceptions.
+    _MODULES = {
+        "asyncio",
+        "client",
+        "compat",
+        "connection",
+        "datastructures",
+        "exceptions",
+        "extensions",
+        "frames",
+        "headers",
+        "http11",
+        "protocol",
+        "server",
+        "typing",
+        "uri",
+        "version",
+    }
+    _DEPRECATED = {"InvalidStatusCode", "WebSocketProtocolError"}
+    # All other names are exceptions.
     _HOMES = {
         "auth": "basic_auth",
         "broadcast": "broadcast",
@@ -170,9 +183,9 @@ if not TYPE_CHECKING:
     }
 
     def __getattr__(name: str) -> object:
-        if name in _MODULES.split():
+        if name in _MODULES:
             return importlib.import_module(f"picows_aio.{name}")
-        if name not in __all__ and name not in _DEPRECATED.split():
+        if name not in __all__ and name not in _DEPRECATED:
             reason = "" if name.startswith("_") else importlib.import_module("picows_aio.compat").explain_absence(name)
             raise AttributeError(reason or f"module 'picows_aio' has no attribute {name!r}")
         home = next((module for module, names in _HOMES.items() if name in names.split()), "exceptions")
@@ -182,4 +195,4 @@ if not TYPE_CHECKING:
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__, *_MODULES.split()})
+        return sorted({*globals(), *__all__, *_MODULES})

@@ -51,7 +51,10 @@ _EXCEPTIONS = """
     RequestLineTooLong SecurityError StatusLineTooLong TooManyFragments TooManyHeaders WebSocketException
     InvalidStatusCode WebSocketProtocolError
 """
-_DEFLATE = "ClientPerMessageDeflateFactory ServerPerMessageDeflateFactory PerMessageDeflate"
+_DEFLATE = """
+    ClientPerMessageDeflateFactory PerMessageDeflate ServerPerMessageDeflateFactory enable_client_permessage_deflate
+    enable_server_permessage_deflate
+"""
 _EXTENSION = "ClientExtensionFactory Extension ServerExtensionFactory"
 _OPCODES = "BINARY CLOSE CONT PING PONG TEXT"
 
@@ -82,7 +85,7 @@ _PRESENT = {
     """,
     "http11": "Request Response SERVER USER_AGENT",
     "protocol": "CLOSED CLOSING CONNECTING OPEN State",
-    "server": "ServerConnection broadcast serve unix_serve",
+    "server": "Server ServerConnection serve unix_serve",
     "typing": """
     BytesLike ConnectionOption Data DataLike ExtensionHeader ExtensionName ExtensionParameter LoggerLike Origin PathLike
     StatusLike Subprotocol UpgradeProtocol
@@ -129,10 +132,6 @@ _ABSENT: dict[str, dict[str, str]] = {
     "cli": {"*": "another program, or `python -m websockets`"},
     "client": {"ClientProtocol": _CONNECTION, "WebSocketClientProtocol": _LEGACY_CLIENT},
     "exceptions": {name: _LEGACY[name] for name in ("AbortHandshake", "RedirectHandshake")},
-    "extensions.permessage_deflate": {
-        "enable_client_permessage_deflate": 'connect(compression="deflate"), the default',
-        "enable_server_permessage_deflate": 'serve(compression="deflate"), the default',
-    },
     "frames": {"Frame.check": _CONNECTION, "Frame.parse": _CONNECTION, "Frame.serialize": _CONNECTION},
     "http11": {
         "Request.exception": "what connect and serve raise and log",
