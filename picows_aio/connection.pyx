@@ -487,6 +487,19 @@ cdef class Connection(WSListener):
         )
         return 0
 
+    @property
+    def core_transport(self):
+        """The :class:`picows.WSTransport` below, None before the opening handshake is complete."""
+        return self._transport
+
+    def is_sending_fragments(self):
+        """Whether a message is being sent in fragments, so that no other can be."""
+        return bool(self._is_sending_fragments)
+
+    def send_nowait(self, opcode, message):
+        """Send a whole message without regard to ``write_limit``; for broadcasts."""
+        self._send_data(opcode, message, None, True)
+
     async def _send_fragments(self, message, text, compress):
         iterator = iter(message)
         try:
