@@ -26,7 +26,7 @@
 
 In a program that also uses the `websockets` package, ``except websockets.ConnectionClosed`` catches ours: each class
 becomes a subclass of the one of the same name there. That happens when the first exception is created after the
-program has imported `websockets`. This package never imports it, which would take as long as importing asyncio again.
+program has imported `websockets`, and costs nothing in a program that does not (docs/design/0005).
 """
 
 from __future__ import annotations
