@@ -21,7 +21,7 @@ from picows.http_message import HeadersLike, WSUpgradeRequest, WSUpgradeResponse
 from picows.listener import WSListener
 from picows.network import checked_ssl_context, network_of
 from picows.opening import ClientProtocol
-from picows.options import DEFAULT_MAX_FRAME_SIZE, ConnectionOptions, LoggerLike, aliased
+from picows.options import DEFAULT_MAX_FRAME_SIZE, PICOWS_DEBUG_LL, ConnectionOptions, LoggerLike, aliased
 from picows.proxy import parse_proxy_url
 from picows.redirects import (
     for_other_origin,
@@ -205,6 +205,7 @@ class _Connector:
                 if not is_same_origin(url, target):
                     headers = for_other_origin(headers)
                     self._leave_origin(target, answer)
+            self._options.logger.log(PICOWS_DEBUG_LL, "redirected from %s to %s", origin(url), origin(target))
             url = target
         raise AssertionError("the last round returns or raises")
 

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,36 +92,30 @@ class Route:
             to_proxy |= _tls_keywords(proxy, self.proxy_ssl_context)
         stream = TunnelStream(proxy)
         try:
-            await self._dial_proxy(proxy, stream, to_proxy)
+            with _noted(f"while connecting to {stream.name}"):
+                await self._dial(proxy, stream, to_proxy)
             await stream.open_tunnel(url.host, url.port)
             transport = stream.transport
             if url.is_secure:
-                for_tls = _tls_keywords(url, self.ssl_context) | for_tls
-                transport = await self._start_tls(stream, url, for_tls)
+                with _noted(f"while starting TLS with {url.host}:{url.port} through {stream.name}"):
+                    transport = await self._start_tls(stream, _tls_keywords(url, self.ssl_context) | for_tls)
             stream.hand_over(transport, protocol)
         finally:
             stream.abort()
 
-    async def _dial_proxy(self, proxy: WSParsedURL, stream: TunnelStream, keywords: dict[str, Any]) -> None:
-        try:
-            await self._dial(proxy, stream, keywords)
-        except OSError as exc:
-            exc.add_note(f"while connecting to {stream.name}")
-            raise
-
-    async def _start_tls(self, stream: TunnelStream, url: WSParsedURL, keywords: dict[str, Any]) -> asyncio.Transport:
+    async def _start_tls(self, stream: TunnelStream, keywords: dict[str, Any]) -> asyncio.Transport:
         """TLS with the server inside the tunnel, which itself may be inside TLS."""
         context = keywords.pop("ssl")
         try:
             transport = await self.network.start_tls(stream.transport, stream, context, **keywords)
-            if transport is None:
-                raise ConnectionAbortedError("the connection was lost while TLS was being started")
-            return transport
-        except (OSError, TypeError) as exc:
-            # TLS in TLS before Python 3.11.8 and 3.12.2 stumbles over the error it wants to report (gh-113214).
-            error = exc.__context__ if isinstance(exc, TypeError) and isinstance(exc.__context__, OSError) else exc
-            error.add_note(f"while starting TLS with {url.host}:{url.port} through {stream.name}")
-            raise error from None
+        except TypeError as exc:
+            # TLS in TLS before Python 3.11.8 and 3.12.2 stumbles over the error that it is to report (gh-113214).
+            if isinstance(exc.__context__, OSError):
+                raise exc.__context__ from None
+            raise
+        if transport is None:
+            raise ConnectionAbortedError("the connection was lost while TLS was being started")
+        return transport
 
     async def _dial(self, endpoint: WSParsedURL, protocol: asyncio.BaseProtocol, keywords: dict[str, Any]) -> None:
         """Connect ``protocol`` to an endpoint: the server's or the proxy's."""
@@ -147,6 +142,16 @@ class Route:
         if sock is not None and not isinstance(sock, socket.socket):
             raise TypeError(f"socket_factory must return a socket.socket or None, not {type(sock).__name__}")
         return sock
+
+
+@contextlib.contextmanager
+def _noted(text: str) -> Iterator[None]:
+    """Say in an error of the system what was being done."""
+    try:
+        yield
+    except OSError as exc:
+        exc.add_note(text)
+        raise
 
 
 def _tls_keywords(url: WSParsedURL, context: ssl.SSLContext | None) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from python_socks import ProxyError
 
 from picows import WSHandshakeError, ws_connect
 from picows.proxy import parse_proxy_url
-from tests.support import TEXT, RawPeer, RawServer, listen
-from tests.support.cancelling import cancel_at_every_step
+from tests.support import TEXT, RawPeer, RawServer, listen, make_tls_contexts
+from tests.support.cancelling import cancel_at_every_step, sockets_to
 from tests.support.recorder import Recorder
 
 OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -178,9 +178,7 @@ class TestHttp:
             with pytest.raises(ProxyError, match=words) as caught:
                 await connecting
             await peer.read_eof()
-        assert f"proxy http://127.0.0.1:{proxy_port(caught.value)} did not open a tunnel to name.invalid:81" in str(
-            caught.value
-        )
+            assert f"proxy {proxy_url(proxy)} did not open a tunnel to name.invalid:81: " in str(caught.value)
         assert caught.value.error_code == code
         assert len(str(caught.value)) < 400
 
@@ -240,11 +238,6 @@ class TestHttp:
             second.reset()
             with pytest.raises(ProxyError, match=r"other\.invalid:80"):
                 await connecting
-
-
-def proxy_port(error: ProxyError) -> int:
-    """The port that the message names."""
-    return int(str(error).split("127.0.0.1:")[1].split()[0])
 
 
 class TestSocks:
@@ -464,3 +457,33 @@ async def test_cancelled_at_any_step_it_leaves_no_socket(server, scheme, use_aio
         steps = await cancel_at_every_step(lambda: ws_connect(Recorder, server.url, **options), port)
     assert steps > 8
     loop_errors.clear()  # the servers': TLS handshakes that the client gave up
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("use_aiofastnet", [None, True])
+@pytest.mark.parametrize("fault", ["no trust", "no tls", "hung up"])
+async def test_tls_that_fails_in_the_tunnel(fault, scheme, use_aiofastnet, tls_contexts, loop_errors):
+    """The error is that of a direct connection, with a note that says where; also for TLS inside TLS."""
+    error = {"no trust": ssl.SSLCertVerificationError, "no tls": ssl.SSLError, "hung up": ConnectionError}[fault]
+    server_tls = make_tls_contexts("localhost").server if fault == "no trust" else None
+    proxy_tls = tls_contexts.server if scheme == "https" else None
+
+    async def serve(server: RawServer) -> None:
+        with contextlib.suppress(ssl.SSLError, EOFError):
+            peer = await server.accept(upgrade=False)
+            await peer.read_some()
+            if fault == "no tls":
+                peer.write_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            peer.half_close()
+
+    async with asyncio.timeout(5), listen(server_tls) as server, Forwarder(proxy_tls) as port:
+        serving = asyncio.create_task(serve(server))
+        options = {"proxy": f"{scheme}://127.0.0.1:{port}", "use_aiofastnet": use_aiofastnet}
+        options |= {"proxy_ssl_context": tls_contexts.client, "ssl_context": tls_contexts.client}
+        with pytest.raises(error) as caught:
+            await ws_connect(Recorder, f"wss://localhost:{server.port}/", **options)
+        assert sockets_to(port) == 0
+        where = f"localhost:{server.port} through proxy {scheme}://127.0.0.1:{port}"
+        assert caught.value.__notes__ == [f"while starting TLS with {where}"]
+        await serving
+    loop_errors.clear()  # asyncio and aiofastnet report there that a TLS handshake failed

@@ -237,6 +237,12 @@ class TestSocketFactory:
             await ws_connect(Recorder, url, socket_factory=lambda url: sock, **options)
         assert sock.fileno() == -1
 
+    async def test_tls_is_not_its_business(self):
+        sock = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname="localhost")
+        with pytest.raises(ValueError, match="must return a plain socket: TLS follows from the scheme wss://"):
+            await ws_connect(Recorder, "wss://127.0.0.1:9/", socket_factory=lambda url: sock)
+        assert sock.fileno() == -1
+
     async def test_it_is_closed_when_the_server_refuses(self):
         async with asyncio.timeout(5), listen() as server:
             sock = socket.create_connection(("127.0.0.1", server.port))
