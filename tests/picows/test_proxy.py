@@ -213,6 +213,19 @@ class TestHttp:
         assert base64.b64encode(f"user:{PASSWORD}".encode()).decode() not in shown
         assert "in the proxy URL" not in shown  # they were there
 
+    async def test_no_password_in_the_log(self, caplog):
+        """Neither the proxy's nor the server's, at the most talkative level."""
+        caplog.set_level(1)
+        async with asyncio.timeout(5), listen() as proxy:
+            target = TARGET.replace("//", f"//user:{PASSWORD}@")
+            connecting, peer = await start(proxy, target, user_info=f"user:{PASSWORD}@")
+            await peer.read_http_head()
+            peer.write_bytes(OK)
+            await finish(connecting, peer)
+        assert "picows.client" in {record.name for record in caplog.records}
+        assert PASSWORD not in caplog.text
+        assert base64.b64encode(f"user:{PASSWORD}".encode()).decode() not in caplog.text
+
     async def test_an_upgrade_through_it_fails_like_any_other(self):
         async with asyncio.timeout(5), listen() as proxy:
             connecting, peer = await start(proxy)
