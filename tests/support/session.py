@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import socket
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Session:
     def is_client(self) -> bool:
         """Whether picows is the client."""
         return self.side == "client"
+
+    def narrow_buffers(self, *, send: int, receive: int) -> None:
+        """Let the kernel hold little of what picows sends: SO_SNDBUF and, of the peer, SO_RCVBUF, bytes."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
+        self.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
 
     async def has_read(self, size: int) -> None:
         """Wait until picows has read so many bytes since the opening handshake."""
