@@ -91,6 +91,10 @@ cdef class Waiter:
         """The task that waits, as far as it can be known."""
         return getattr(self._callback, "__self__", None)
 
+    def __repr__(self):
+        state = "cancelled" if self._is_cancelled else "done" if self._is_done else "pending"
+        return f"<{type(self).__name__} {state}>"
+
     def get_loop(self):
         return self._loop
 
@@ -156,6 +160,17 @@ cdef class Waiter:
 
 def _raise(exc):
     raise exc
+
+
+cdef object _as_exception(typ, value):
+    """The exception that the arguments of a coroutine's ``throw`` stand for."""
+    if isinstance(typ, BaseException):
+        return typ
+    if not isinstance(typ, type) or not issubclass(typ, BaseException):
+        raise TypeError(f"exceptions must be classes or instances deriving from BaseException, not {type(typ).__name__}")
+    if isinstance(value, BaseException):
+        return value
+    return typ() if value is None else typ(value)
 
 
 cdef class Operation:
@@ -233,9 +248,7 @@ cdef class Operation:
 
     def throw(self, typ, value=None, traceback=None):
         """Raise an exception inside the operation, as in a coroutine."""
-        exc = typ if value is None else value
-        if isinstance(exc, type):
-            exc = exc()
+        exc = _as_exception(typ, value)
         if traceback is not None:
             exc = exc.with_traceback(traceback)
         if self.state == DELEGATING:
@@ -264,9 +277,9 @@ cdef class Operation:
     def _leave(self):
         was_parked = self.state == PARKED
         self.state = DONE
-        self.waiter = None
         if was_parked:
             self.abandon()
+        self.waiter = None
 
     def _take_value(self):
         value = self.value
@@ -288,6 +301,10 @@ cdef class Operation:
     @property
     def cr_running(self):
         return False
+
+    @property
+    def cr_suspended(self):
+        return self.state == PARKED or self.state == DELEGATING
 
     @property
     def cr_frame(self):

@@ -45,7 +45,9 @@ cdef class Connection(WSListener):
         # Sending
         bint _is_write_paused
         bint _is_sending_fragments
-        list _senders                     # parked operations
+        bint _is_turn_given               # the first of the line was woken and has not begun yet
+        object _line                      # deque of waiters: messages that have not begun, in order; None before the first
+        list _drainers                    # waiters: until less than the limit waits to be sent
         object _write_limit
         # Closing
         object _close_timeout
@@ -66,10 +68,14 @@ cdef class Connection(WSListener):
     cdef int _unpause(self) except -1
     cdef int _wake_reader(self) except -1
     cdef bint _has_input(self)
-    cdef object _take(self, object decode)
+    cdef object _take(self)
+    cdef bint _is_over_bounds(self)
     cdef object _parked(self, Operation operation)
     cdef int _begin_read(self, Operation operation) except -1
-    cdef bint _begin_send(self, SendOperation operation) except -1
+    cdef bint _is_open(self) except -1
+    cdef bint _may_begin(self, bint has_turn) except -1
+    cdef int _pass_turn(self) except -1
+    cdef int _leave_line(self, Waiter waiter) except -1
     cdef int _send_data(self, int opcode, object message, object compress, bint fin) except -1
 
 
@@ -78,6 +84,8 @@ cdef class ReadOperation(Operation):
         Connection connection
         object decode
         bint has_begun
+
+    cdef bint has_message(self) except -1
 
 
 cdef class RecvOperation(ReadOperation):
@@ -98,4 +106,3 @@ cdef class SendOperation(Operation):
         object message
         object text
         object compress
-        bint has_begun

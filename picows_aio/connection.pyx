@@ -11,9 +11,12 @@ that was received is lost: messages stay readable in every state.
 
 import asyncio
 import codecs
+import operator
+import re
 import secrets
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncIterable, Iterable, Mapping
 
 cimport cython
@@ -21,11 +24,11 @@ from picows.enums cimport WSCloseCode, WSMsgType
 from picows.frame cimport WSFrame
 from picows.listener cimport WSListener
 from picows.transport cimport WSTransport
-from picows_aio.awaitable cimport CREATED, PARKED, Operation, Waiter, make_steppable
+from picows_aio.awaitable cimport Operation, Waiter, make_steppable
 from picows_aio.messages cimport FragmentedMessage, MessageLimits, MessageQueue
 
 from picows import WSProtocolError
-from picows_aio.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError
+from picows_aio.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError, TooManyFragments
 from picows_aio.frames import Close, CloseCode, Frame, Opcode
 from picows_aio.keepalive import Keepalive
 from picows_aio.protocol import State
@@ -37,6 +40,8 @@ cdef enum:
 
 _OK_CODES = {CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD}
 _STATES = tuple(State)
+# The core tells the sizes in words.
+_FRAME_TOO_BIG = re.compile(r"frame with (\d+) bytes exceeds limit of (\d+) bytes")
 
 
 def queue_bounds(max_queue):
@@ -86,7 +91,7 @@ cdef class Connection(WSListener):
         if protocol.max_size is None:
             self._high_bytes = UNLIMITED_QUEUE_BYTES
         else:
-            self._high_bytes = max(LEAST_QUEUE_BYTES, <size_t> protocol.max_size)
+            self._high_bytes = max(<size_t> LEAST_QUEUE_BYTES, <size_t> protocol.max_size)
         self._write_limit = write_bounds(write_limit)
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
@@ -129,6 +134,7 @@ cdef class Connection(WSListener):
     @property
     def state(self):
         """Where the connection is in its life, a :class:`State`."""
+        self._is_open()
         return _STATES[self._state]
 
     @property
@@ -227,7 +233,7 @@ cdef class Connection(WSListener):
         operation.connection = self
         first = await operation
         if not isinstance(first, FragmentedMessage):
-            yield _converted(first, decode)
+            yield await self._convert(first, decode)
             return
         message = first
         is_text = message.is_text if decode is None else decode
@@ -237,15 +243,37 @@ cdef class Connection(WSListener):
                 part = message.take()
                 self._unpause()
                 is_last = message.is_complete and not message.has_part()
-                yield part if decoder is None else decoder.decode(part, is_last)
                 if is_last:
                     self._streamed = None
+                yield part if decoder is None else await self._decode_part(decoder, part, is_last)
+                if is_last:
                     return
             else:
                 operation = StreamOperation.__new__(StreamOperation)
                 operation.connection = self
                 operation.has_begun = True
                 await operation
+
+    async def _convert(self, message, decode):
+        try:
+            return _converted(message, decode)
+        except UnicodeDecodeError as exc:
+            await self._fail_text(exc)
+
+    async def _decode_part(self, decoder, part, is_last):
+        try:
+            return decoder.decode(part, is_last)
+        except UnicodeDecodeError as exc:
+            self._streamed = None
+            await self._fail_text(exc)
+
+    async def _fail_text(self, exc):
+        """What was to be decoded is not text: close, as for text that is not valid UTF-8 (RFC 6455 section 8.1)."""
+        if self._is_open():
+            self._close_cause = exc
+            self._start_close(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
+        await self.wait_closed()
+        raise self._closed_error()
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         """Called by the core: sort the frame into the queue."""
@@ -258,7 +286,8 @@ cdef class Connection(WSListener):
 
     cdef int _receive_message(self, WSFrame frame) except -1:
         cdef bint is_text
-        if self._discards and self._is_over_bounds():
+        # Once something was dropped all that follows is: messages would be missing in the middle, or a context of deflate.
+        if self._discards and (self._discarded > 0 or self._is_over_bounds()):
             self._discarded += 1
             return 0
         if self._extensions is not None:
@@ -343,23 +372,27 @@ cdef class Connection(WSListener):
         if is_last:
             self._current = None
             return self._enqueue(message, message.size)
-        return 0
+        return self._check_bounds()
 
     cdef int _enqueue(self, object message, size_t size) except -1:
         self._queue.push(message, size)
         return self._check_bounds()
 
-    def _is_over_bounds(self):
-        return self._is_bounded and (self._queue.count > self._high or self._queue.size > self._high_bytes)
+    cdef bint _is_over_bounds(self):
+        cdef size_t size = self._queue.size
+        if not self._is_bounded:
+            return False
+        if self._streamed is not None:
+            size += self._streamed.size
+            if self._streamed.parts() > self._high:
+                return True
+        elif self._current is not None and self._reader is None:
+            size += self._current.size   # but a reader waits for the end of it
+        return self._queue.count > self._high or size > self._high_bytes
 
     cdef int _check_bounds(self) except -1:
         """Above the high mark parsing stops before the next frame, and the unparsed rest waits."""
-        if not self._is_bounded or self._is_paused or self._discards:
-            return 0
-        if (
-            self._queue.count > self._high or self._queue.size > self._high_bytes
-            or (self._streamed is not None and self._streamed.parts() > self._high)
-        ):
+        if not self._is_paused and not self._discards and self._is_over_bounds():
             self._is_paused = True
             self._transport.pause_reading()
         return 0
@@ -367,7 +400,7 @@ cdef class Connection(WSListener):
     cdef int _unpause(self) except -1:
         if not self._is_paused or self._queue.count > self._low or self._queue.size > self._high_bytes // 4:
             return 0
-        if self._streamed is not None and self._streamed.parts() > self._low:
+        if self._streamed is not None and (self._streamed.parts() > self._low or self._streamed.size > self._high_bytes // 4):
             return 0
         self._is_paused = False
         self._transport.resume_reading()
@@ -407,16 +440,15 @@ cdef class Connection(WSListener):
         if self._transport is not None:
             self._transport.flush()
         self._reader = operation
+        self._unpause()
         return Waiter.create(self._loop)
 
-    cdef object _take(self, object decode):
+    cdef object _take(self):
         """The oldest message; only while there is one."""
         message = self._queue.pop()
         if self._is_paused:
             self._unpause()
-        if decode is None and not isinstance(message, FragmentedMessage):
-            return message
-        return _converted(message, decode)
+        return message
 
     # Sending
 
@@ -442,33 +474,15 @@ cdef class Connection(WSListener):
         operation.compress = compress
         return operation
 
-    cdef bint _begin_send(self, SendOperation operation) except -1:
-        """Send what is one frame; returns False when the operation has to wait or goes on as a coroutine."""
-        message = operation.message
-        if self._state != OPEN:
-            raise self._closed_error()
-        if self._is_sending_fragments:
+    cdef bint _may_begin(self, bint has_turn) except -1:
+        """Whether a message may be sent now; without `has_turn` those in the line come first."""
+        if not self._is_open() or self._is_write_paused or self._is_sending_fragments:
             return False
-        if isinstance(message, str):
-            opcode = WSMsgType.BINARY if operation.text is False else WSMsgType.TEXT
-        elif isinstance(message, (bytes, bytearray, memoryview)):
-            opcode = WSMsgType.TEXT if operation.text else WSMsgType.BINARY
-        elif isinstance(message, Mapping):
-            raise TypeError("data is a dict-like object")
-        elif isinstance(message, AsyncIterable):
-            operation.delegate(self._send_async_fragments(message, operation.text, operation.compress))
-            return False
-        elif isinstance(message, Iterable):
-            operation.delegate(self._send_fragments(message, operation.text, operation.compress))
-            return False
-        else:
-            raise TypeError("data must be str, bytes, iterable, or async iterable")
-        operation.has_begun = True
-        operation.message = None
-        self._send_data(opcode, message, operation.compress, True)
-        return True
+        return has_turn or not (self._is_turn_given or self._line)
 
     cdef int _send_data(self, int opcode, object message, object compress, bint fin) except -1:
+        if isinstance(message, memoryview) and not message.c_contiguous:
+            message = bytes(message)
         if self._extensions is not None:
             return self._send_extended(opcode, message, fin)
         if self._deflate is not None and compress is not False:
@@ -487,105 +501,131 @@ cdef class Connection(WSListener):
         )
         return 0
 
-    @property
-    def core_transport(self):
-        """The :class:`picows.WSTransport` below, None before the opening handshake is complete."""
-        return self._transport
+    async def _send_later(self, message, text, compress):
+        """Send what is more than one frame, or has to wait."""
+        if isinstance(message, (str, bytes, bytearray, memoryview)):
+            await self._take_turn()
+            try:
+                self._send_data(_opcode(message, text), message, compress, True)
+            finally:
+                self._pass_turn()
+            await self._drain()
+        elif isinstance(message, Mapping):
+            raise TypeError("data is a dict-like object")
+        elif isinstance(message, AsyncIterable):
+            await self._send_fragments(aiter(message), text, compress)
+        elif isinstance(message, Iterable):
+            await self._send_fragments(_AsyncIterator(message), text, compress)
+        else:
+            raise TypeError("data must be str, bytes, iterable, or async iterable")
 
-    def is_sending_fragments(self):
-        """Whether a message is being sent in fragments, so that no other can be."""
-        return bool(self._is_sending_fragments)
-
-    def send_nowait(self, opcode, message):
-        """Send a whole message without regard to ``write_limit``; for broadcasts."""
-        self._send_data(opcode, message, None, True)
-
-    async def _send_fragments(self, message, text, compress):
-        iterator = iter(message)
+    async def _send_fragments(self, fragments, text, compress):
+        """One frame for each fragment and an empty last one, because only the end of the source tells which was the last."""
         try:
-            first = next(iterator)
-        except StopIteration:
-            return
-        await self._send_all_fragments(_as_async(iterator), first, text, compress)
-
-    async def _send_async_fragments(self, message, text, compress):
-        iterator = aiter(message)
-        try:
-            first = await anext(iterator)
+            first = await anext(fragments)
         except StopAsyncIteration:
             return
-        await self._send_all_fragments(iterator, first, text, compress)
-
-    async def _send_all_fragments(self, rest, first, text, compress):
-        """One frame for each fragment and an empty last one, because only the end of the source tells which was the last."""
         kind = _fragment_kind(first)
-        opcode = WSMsgType.TEXT if (kind is str if text is None else text) else WSMsgType.BINARY
-        while self._is_sending_fragments:
-            await self._wait_to_send()
-        if self._state != OPEN:
-            raise self._closed_error()
+        await self._take_turn()
         self._is_sending_fragments = True
-        encoder = None
         is_complete = False
         try:
-            if self._deflate is not None and compress is not False:
-                encoder = self._deflate
-            self._send_fragment(opcode, first, encoder, True, False)
-            await self._wait_below_limit()
-            async for fragment in rest:
+            encoder = self._deflate if compress is not False else None
+            self._send_fragment(_opcode(first, text), first, encoder, True, False)
+            await self._drain()
+            async for fragment in fragments:
                 if _fragment_kind(fragment) is not kind:
                     raise TypeError("data iterable must contain uniform types")
-                if self._state != OPEN:
-                    raise self._closed_error()
+                await self._ensure_open()
                 self._send_fragment(WSMsgType.CONTINUATION, fragment, encoder, False, False)
-                await self._wait_below_limit()
-            if self._state == OPEN:
-                self._send_fragment(WSMsgType.CONTINUATION, b"", encoder, False, True)
+                await self._drain()
+            await self._ensure_open()
+            self._send_fragment(WSMsgType.CONTINUATION, b"", encoder, False, True)
             is_complete = True
-            await self._wait_below_limit()
         finally:
             self._is_sending_fragments = False
-            if not is_complete and self._state == OPEN:
+            if not is_complete and self._is_open():
                 # Half a message was sent: there is no way to take it back or to end it as something the peer may use.
                 self._start_close(CloseCode.INTERNAL_ERROR, "error in fragmented message")
-            self._wake_senders()
+            self._pass_turn()
+        await self._drain()
 
     def _send_fragment(self, opcode, fragment, encoder, bint is_first, bint fin):
-        if self._extensions is not None:
-            self._send_extended(opcode, fragment, fin)
-            return
         if encoder is None:
-            self._transport.send_object(opcode, fragment, fin, 0)
+            self._send_data(opcode, fragment, False, fin)
             return
         data = encoder.compress(fragment.encode() if isinstance(fragment, str) else fragment, fin)
         self._transport.send_object(opcode, data, fin, 4 if is_first else 0)
 
-    def _wait_to_send(self):
-        """Awaitable: until no fragmented message is under way."""
-        return self._add_sender()
+    async def _take_turn(self):
+        """Wait until a message may begin. Messages begin in the order of their calls, and one call at a time is woken."""
+        cdef Waiter waiter
+        has_turn = False
+        await self._ensure_open()
+        while not self._may_begin(has_turn):
+            waiter = Waiter.create(self._loop)
+            if self._line is None:
+                self._line = deque()
+            if has_turn:
+                self._is_turn_given = False
+                self._line.appendleft(waiter)
+            else:
+                self._line.append(waiter)
+            try:
+                await waiter
+                has_turn = True
+                await self._ensure_open()
+            except BaseException:
+                self._leave_line(waiter)
+                raise
+        self._is_turn_given = False
 
-    async def _wait_below_limit(self):
+    cdef int _pass_turn(self) except -1:
+        """Something that kept messages from beginning is over: the first in the line has its turn."""
+        if self._line and not self._is_turn_given and not self._is_write_paused and not self._is_sending_fragments:
+            self._is_turn_given = True
+            (<Waiter> self._line.popleft()).wake()
+        return 0
+
+    cdef int _leave_line(self, Waiter waiter) except -1:
+        """Whoever waits gives up; if it had its turn already, that is the next one's."""
+        if waiter in self._line:
+            self._line.remove(waiter)
+            return 0
+        self._is_turn_given = False
+        return self._pass_turn()
+
+    async def _drain(self):
+        """Wait until less than the limit waits to be sent."""
         while self._is_write_paused and self._state != CLOSED:
-            await self._add_sender()
-        if self._state == CLOSED:
+            waiter = Waiter.create(self._loop)
+            if self._drainers is None:
+                self._drainers = []
+            self._drainers.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                if self._drainers is not None and waiter in self._drainers:
+                    self._drainers.remove(waiter)
+                raise
+        if self._is_write_paused:
             raise self._closed_error()
 
-    def _add_sender(self):
-        future = self._loop.create_future()
-        if self._senders is None:
-            self._senders = []
-        self._senders.append(future)
-        return future
+    def _wake_drainers(self):
+        drainers = self._drainers
+        self._drainers = None
+        if drainers is not None:
+            for drainer in drainers:
+                (<Waiter> drainer).wake()
 
     def _wake_senders(self):
-        senders = self._senders
-        self._senders = None
-        if senders is not None:
-            for sender in senders:
-                if isinstance(sender, Waiter):
-                    (<Waiter> sender).wake()
-                elif not sender.done():
-                    sender.set_result(None)
+        """The connection closes: nothing will be sent any more."""
+        line = self._line
+        self._line = None
+        if line is not None:
+            self._line = deque()
+            for waiter in line:
+                (<Waiter> waiter).wake()
 
     cpdef pause_writing(self):
         """Called by the core: more than ``write_limit`` bytes wait to be sent."""
@@ -594,7 +634,8 @@ cdef class Connection(WSListener):
     cpdef resume_writing(self):
         """Called by the core: enough of it was sent."""
         self._is_write_paused = False
-        self._wake_senders()
+        self._wake_drainers()
+        self._pass_turn()
 
     # Pings
 
@@ -613,9 +654,8 @@ cdef class Connection(WSListener):
             ConcurrencyError: A ping with the same payload was not answered yet.
             ProtocolError: The payload is too long.
         """
-        if self._state != OPEN:
-            raise self._closed_error()
-        payload = _control_payload(data)
+        payload = b"" if data is None else _control_payload(data)
+        await self._ready_to_send()
         if data is None:
             payload = secrets.token_bytes(4)
             while self._pings is not None and payload in self._pings:
@@ -636,9 +676,16 @@ cdef class Connection(WSListener):
             ConnectionClosed: The connection is closed or closing.
             ProtocolError: The payload is too long.
         """
-        if self._state != OPEN:
-            raise self._closed_error()
-        self._transport.send_pong(_control_payload(data))
+        payload = _control_payload(data)
+        await self._ready_to_send()
+        self._transport.send_pong(payload)
+
+    async def _ready_to_send(self):
+        """A control frame may go between fragments, but a peer that does not read gets no more of them."""
+        await self._ensure_open()
+        if self._is_write_paused:
+            await self._drain()
+            await self._ensure_open()
 
     def _send_ping(self, payload, future):
         if self._pings is None:
@@ -668,6 +715,10 @@ cdef class Connection(WSListener):
         """Whether messages wait that the application does not receive, so that nothing more is read."""
         return bool(self._is_paused)
 
+    def messages_waiting(self):
+        """Messages that came and were not received yet; of one that is streamed, the fragments."""
+        return self._queue.count + (0 if self._streamed is None else self._streamed.parts())
+
     # Closing
 
     async def close(self, code=CloseCode.NORMAL_CLOSURE, reason=""):
@@ -682,7 +733,7 @@ cdef class Connection(WSListener):
         Raises:
             ProtocolError: The code or the reason must not be sent.
         """
-        if self._state == OPEN:
+        if self._is_open():
             if self._is_sending_fragments:
                 code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
             self._start_close(code, reason)
@@ -695,8 +746,8 @@ cdef class Connection(WSListener):
 
     def _start_close(self, code, reason):
         try:
-            self._transport.send_close(<WSCloseCode> <int> int(code), reason or None)
-        except ValueError as exc:
+            self._transport.send_close(<WSCloseCode> <int> operator.index(code), reason or None)
+        except (ValueError, OverflowError) as exc:
             raise ProtocolError(str(exc)) from None
         self._set_state(CLOSING)
         self._arm_close_deadline()
@@ -706,7 +757,7 @@ cdef class Connection(WSListener):
             self._close_deadline = self._loop.call_later(self._close_timeout, self._close_timed_out)
 
     def _close_timed_out(self):
-        if self._close_received() is None:
+        if self._close_cause is None:
             self._close_cause = TimeoutError("timed out while closing connection")
         self.logger.debug("closing handshake took longer than %g s: dropping the connection", self._close_timeout)
         self._transport.disconnect(False)
@@ -717,6 +768,8 @@ cdef class Connection(WSListener):
         self._transport.send_close(code, message)
         self._arm_close_deadline()
         self._wake_senders()
+        # No frame follows, so the core does not report the end of this read.
+        self._loop.call_soon(self.on_read_end, self._transport)
         if not self._transport.is_client_side:
             self._transport.disconnect()
 
@@ -728,7 +781,12 @@ cdef class Connection(WSListener):
             self._close_waiters = []
         waiter = self._loop.create_future()
         self._close_waiters.append(waiter)
-        await waiter
+        try:
+            await waiter
+        except BaseException:
+            if self._close_waiters is not None:
+                self._close_waiters.remove(waiter)
+            raise
 
     async def __aenter__(self):
         return self
@@ -756,6 +814,20 @@ cdef class Connection(WSListener):
         handshake = None if self._transport is None else self._transport.close_handshake
         return None if handshake is None or handshake.sent is None else _as_close(handshake.sent)
 
+    cdef bint _is_open(self) except -1:
+        if self._state == OPEN and self._transport.is_close_frame_sent:
+            # The core failed the connection: the peer broke the protocol.
+            self._set_state(CLOSING)
+            self._arm_close_deadline()
+        return self._state == OPEN
+
+    async def _ensure_open(self):
+        """Raise when nothing can be sent any more; where we began to close, as soon as it is known how that ends."""
+        if not self._is_open():
+            if self._close_received() is None and self._transport is not None:
+                await self.wait_closed()
+            raise self._closed_error()
+
     def _closed_error(self):
         """The exception for who uses a connection that is closed or closing."""
         received, sent = self._close_received(), self._close_sent()
@@ -767,6 +839,8 @@ cdef class Connection(WSListener):
         cause = self._close_cause
         if cause is None and self._transport is not None:
             cause = _as_cause(self._transport.disconnect_cause)
+            if cause is None and received is None and self._state == CLOSED:
+                cause = EOFError("unexpected end of stream")
         error.__cause__ = cause
         return error
 
@@ -774,6 +848,9 @@ cdef class Connection(WSListener):
         if state > self._state:
             self._state = state
             self.protocol.state = _STATES[state]
+            if state >= CLOSING and self._keepalive is not None:
+                self._keepalive.stop()   # from here on the deadline of closing counts
+                self._keepalive = None
 
     # Called by the core
 
@@ -798,13 +875,11 @@ cdef class Connection(WSListener):
         if self._close_deadline is not None:
             self._close_deadline.cancel()
             self._close_deadline = None
-        if self._keepalive is not None:
-            self._keepalive.stop()
-            self._keepalive = None
         if self._discarded:
-            self.logger.warning("%d messages that came after close() were over max_queue and dropped", self._discarded)
+            self.logger.warning("%d frames that came after close() were over max_queue and dropped", self._discarded)
         self._is_paused = False
         self._fail_pings()
+        self._wake_drainers()
         self._wake_senders()
         self._wake_reader()
         waiters = self._close_waiters
@@ -850,14 +925,29 @@ cdef object _fragment_kind(fragment):
     raise TypeError("data iterable must contain bytes or str")
 
 
-async def _as_async(iterator):
-    for item in iterator:
-        yield item
+class _AsyncIterator:
+    """Iterates over an iterable where an asynchronous iterator is wanted. (A generator left half-way would need a task to be closed.)"""
+
+    def __init__(self, iterable):
+        self._iterator = iter(iterable)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        for item in self._iterator:
+            return item
+        raise StopAsyncIteration
+
+
+cdef int _opcode(message, text) except -1:
+    """TEXT or BINARY: what the type of a message, or of its first fragment, stands for, unless `text` says otherwise."""
+    if text is None:
+        return WSMsgType.TEXT if isinstance(message, str) else WSMsgType.BINARY
+    return WSMsgType.TEXT if text else WSMsgType.BINARY
 
 
 cdef object _control_payload(data):
-    if data is None:
-        return b""
     if isinstance(data, str):
         data = data.encode()
     elif not isinstance(data, (bytes, bytearray, memoryview)):
@@ -878,9 +968,16 @@ cdef object _as_cause(exception):
     """What ended the connection, as an exception of this package."""
     if not isinstance(exception, WSProtocolError):
         return exception
-    if int(exception.code) == CloseCode.INVALID_DATA and exception.__cause__ is not None:
+    if isinstance(exception.__cause__, (PayloadTooBig, TooManyFragments, UnicodeDecodeError)):
         return exception.__cause__
-    error = ProtocolError(exception.message)
+    code = int(exception.code)
+    sizes = _FRAME_TOO_BIG.fullmatch(exception.message)
+    if sizes is not None:
+        error = PayloadTooBig(int(sizes[1]), int(sizes[2]))
+    elif code == CloseCode.INVALID_DATA:
+        error = UnicodeDecodeError("utf-8", b"", 0, 0, exception.message)   # the octets are not known any more
+    else:
+        error = ProtocolError(exception.message)
     error.__cause__ = exception
     return error
 
@@ -889,6 +986,18 @@ cdef object _as_cause(exception):
 
 
 cdef class ReadOperation(Operation):
+
+    cdef bint has_message(self) except -1:
+        """Whether a message can be taken; the first time, claims the connection for this reader."""
+        cdef Connection connection = self.connection
+        if self.has_begun:
+            connection._reader = None
+        else:
+            connection._begin_read(self)
+            self.has_begun = True
+        if connection._queue.count == 0 and connection._transport is not None:
+            connection._transport.deliver_held_back()
+        return connection._queue.count > 0
 
     cdef int abandon(self) except -1:
         if self.connection._reader is self:
@@ -901,20 +1010,24 @@ cdef class RecvOperation(ReadOperation):
 
     cdef bint advance(self) except -1:
         cdef Connection connection = self.connection
-        if self.has_begun:
-            connection._reader = None
-        else:
-            self.has_begun = True
-            connection._begin_read(self)
-        if connection._queue.count == 0 and connection._transport is not None:
-            connection._transport.deliver_held_back()
-        if connection._queue.count > 0:
-            self.value = connection._take(self.decode)
-            return True
+        if self.has_message():
+            self.value = connection._take()
+            if self.decode is None and not isinstance(self.value, FragmentedMessage):
+                return True
+            return self._convert()
         if connection._state == CLOSED:
             raise connection._closed_error()
         self.waiter = connection._parked(self)
         return False
+
+    def _convert(self):
+        try:
+            self.value = _converted(self.value, self.decode)
+            return True
+        except UnicodeDecodeError as exc:
+            self.value = None
+            self.delegate(self.connection._fail_text(exc))
+            return False
 
     cdef str qualname(self):
         return "Connection.recv"
@@ -925,15 +1038,10 @@ cdef class NextOperation(ReadOperation):
 
     cdef bint advance(self) except -1:
         cdef Connection connection = self.connection
-        if self.has_begun:
-            connection._reader = None
-        else:
-            self.has_begun = True
-            connection._begin_read(self)
-        if connection._queue.count == 0 and connection._transport is not None:
-            connection._transport.deliver_held_back()
-        if connection._queue.count > 0:
-            self.value = connection._take(None)
+        if self.has_message():
+            self.value = connection._take()
+            if isinstance(self.value, FragmentedMessage):
+                self.value = _converted(self.value, None)
             return True
         if connection._state == CLOSED:
             error = connection._closed_error()
@@ -953,18 +1061,12 @@ cdef class StreamOperation(ReadOperation):
 
     cdef bint advance(self) except -1:
         cdef Connection connection = self.connection
-        if self.has_begun:
-            if connection._reader is self:
-                connection._reader = None
-        else:
-            self.has_begun = True
-            connection._begin_read(self)
+        cdef bint has_message = self.has_message()
         if connection._streamed is not None:
             if connection._streamed.has_part():
                 return True
-        elif connection._queue.count > 0:
-            self.value = connection._queue.pop()
-            connection._unpause()
+        elif has_message:
+            self.value = connection._take()
             if isinstance(self.value, FragmentedMessage):
                 connection._streamed = self.value
             return True
@@ -972,6 +1074,7 @@ cdef class StreamOperation(ReadOperation):
             self.value = connection._streamed = connection._current
             return True
         if connection._state == CLOSED:
+            connection._streamed = connection._current = None   # the rest of it will not come
             raise connection._closed_error()
         self.waiter = connection._parked(self)
         return False
@@ -985,24 +1088,16 @@ cdef class SendOperation(Operation):
 
     cdef bint advance(self) except -1:
         cdef Connection connection = self.connection
-        if not self.has_begun:
-            if not connection._begin_send(self):
-                if self._inner is None:
-                    self._park()
-                return False
-        if connection._is_write_paused:
-            if connection._state == CLOSED:
-                raise connection._closed_error()
-            self._park()
-            return False
-        return True
-
-    def _park(self):
-        connection = self.connection
-        self.waiter = Waiter.create(connection._loop)
-        if connection._senders is None:
-            connection._senders = []
-        connection._senders.append(self.waiter)
+        message = self.message
+        self.message = None
+        if connection._may_begin(False) and isinstance(message, (str, bytes, bytearray, memoryview)):
+            connection._send_data(_opcode(message, self.text), message, self.compress, True)
+            if not connection._is_write_paused:
+                return True
+            self.delegate(connection._drain())
+        else:
+            self.delegate(connection._send_later(message, self.text, self.compress))
+        return False
 
     cdef str qualname(self):
         return "Connection.send"

@@ -9,6 +9,7 @@ from libc.stdlib cimport free, malloc, realloc
 from picows.enums cimport WSCloseCode
 
 from picows import WSProtocolError
+from picows_aio.exceptions import PayloadTooBig, TooManyFragments
 
 cdef enum:
     FIRST_CAPACITY = 16
@@ -123,20 +124,17 @@ cdef class MessageLimits:
         """Whether a fragment of `size` bytes may be added."""
         cdef size_t limit
         if self.max_fragments is not None and message.fragments >= <size_t> self.max_fragments:
-            raise WSProtocolError(
-                WSCloseCode.MESSAGE_TOO_BIG, f"message with more than {self.max_fragments} fragments"
-            )
+            error = TooManyFragments(self.max_fragments)
+            raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, str(error)) from error
         if self.max_size is None:
             return 0
         limit = self.max_size
         if message._received + size > limit:
-            raise WSProtocolError(
-                WSCloseCode.MESSAGE_TOO_BIG,
-                f"frame with {size} bytes after reading {message._received} bytes exceeds limit of {limit} bytes",
-            )
+            error = PayloadTooBig(size, limit - message._received, message._received or None)
+            raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, str(error)) from error
         if message.size + message._overhead + size + FRAGMENT_OVERHEAD > max(OVERHEAD_FACTOR * limit, <size_t> LEAST_BUDGET):
             raise WSProtocolError(
                 WSCloseCode.MESSAGE_TOO_BIG,
                 f"{message.fragments} fragments of {message._received} bytes cost more memory than a message of {limit} bytes may",
-            )
+            ) from TooManyFragments(message.fragments)
         return 0
