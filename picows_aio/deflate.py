@@ -191,9 +191,9 @@ class DeflateCodec:
         A peer that ends the stream does so with every message, so it is early enough to begin to remember the window.
         """
         for _ in range(_MAX_FINAL_BLOCKS):
-            if len(output) == max_length:
-                break
             rest = decompressor.unused_data
+            if not rest or len(output) == max_length:
+                break
             decompressor = self._new_decompressor(self._window_after(output))
             # Some peers leave out the octet 00 of the example in the RFC, with which another block would begin.
             if not fin or rest != _TAIL:
