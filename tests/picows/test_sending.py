@@ -45,13 +45,11 @@ MESSAGES = {
 
 @plain_only
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, CONTINUATION, PING, PONG])
-@pytest.mark.parametrize("name", MESSAGES)
-async def test_every_accepted_type_becomes_its_bytes(open_session, opcode, name):
-    message, payload = MESSAGES[name]
+async def test_every_accepted_type_becomes_its_bytes(open_session, opcode):
     async with asyncio.timeout(5), open_session() as session:
-        transport, peer = session.transport, session.peer
-        transport.send(WSMsgType(opcode), message)
-        assert await peer.read_frame() == Frame(opcode, payload)
+        for name, (message, payload) in MESSAGES.items():
+            session.transport.send(WSMsgType(opcode), message)
+            assert await session.peer.read_frame() == Frame(opcode, payload), name
 
 
 async def test_every_header_bit_is_the_caller_s(open_session):
@@ -71,16 +69,17 @@ async def test_every_header_bit_is_the_caller_s(open_session):
         ]
 
 
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
-async def test_length_is_encoded_in_the_fewest_octets(open_session, size):
+async def test_length_is_encoded_in_the_fewest_octets(open_session):
     """RFC 6455 section 5.2: the minimal number of bytes MUST be used to encode the length."""
     async with asyncio.timeout(5), open_session() as session:
-        transport, peer = session.transport, session.peer
-        header_size = 2 + (0 if size < 126 else 2 if size < 65536 else 8) + (4 if session.is_client else 0)
-        before = transport.stats().bytes_sent
-        transport.send(WSMsgType.BINARY, bytes(size))
-        assert transport.stats().bytes_sent - before == header_size + size
-        assert await peer.read_frame() == Frame(BINARY, bytes(size))
+        for size in (0, 1, 125, 126, 65535, 65536):
+            header_size = 2 + (0 if size < 126 else 2 if size < 65536 else 8) + (4 if session.is_client else 0)
+            session.transport.send(WSMsgType.BINARY, bytes(size))
+            header = await session.peer.read_bytes(header_size)
+            assert header[1] & 127 == (size if size < 126 else 126 if size < 65536 else 127)
+            assert len(await session.peer.read_bytes(size)) == size
+        session.transport.send_ping(b"in step")
+        assert await session.peer.read_frame() == Frame(PING, b"in step")
 
 
 @plain_only
@@ -239,18 +238,17 @@ REFUSED = {
 
 
 @plain_only
-@pytest.mark.parametrize("name", [name for name in REFUSED if "None" not in name])
-async def test_what_the_caller_got_wrong_is_refused_before_a_byte_is_written(open_session, name):
-    exception, words, call = REFUSED[name]
+async def test_what_the_caller_got_wrong_is_refused_before_a_byte_is_written(open_session):
     async with asyncio.timeout(5), open_session() as session:
-        transport, peer = session.transport, session.peer
-        before = transport.stats()
-        with pytest.raises(exception, match=words):
-            call(transport)
-        assert transport.stats() == before
-        assert not transport.is_close_frame_sent
-        transport.send(WSMsgType.TEXT, "goes on")
-        assert await peer.read_frame() == Frame(TEXT, b"goes on")
+        transport = session.transport
+        for name, (exception, words, call) in REFUSED.items():
+            before = transport.stats()
+            with pytest.raises(exception, match=words):
+                call(transport)
+            assert transport.stats() == before, name
+            assert not transport.is_close_frame_sent, name
+            transport.send(WSMsgType.TEXT, f"goes on after {name}")
+            assert await session.peer.read_frame() == Frame(TEXT, f"goes on after {name}".encode())
 
 
 NONE_AS_BUFFER = """
@@ -306,27 +304,25 @@ CALLS_OF_ANY_THREAD = {
 
 
 @plain_only
-@pytest.mark.parametrize("name", CALLS_OF_ANY_THREAD)
-async def test_another_thread_gets_a_runtime_error_that_says_so(open_session, name):
+async def test_another_thread_gets_a_runtime_error_that_says_so(open_session):
     """The methods are those of one event loop's thread; from others `call_soon_threadsafe` is the way."""
-    raised = []
+    raised = {}
 
-    def call():
-        try:
-            CALLS_OF_ANY_THREAD[name](transport)
-        except BaseException as exc:
-            raised.append(exc)
+    def call_everything():
+        for name, call in CALLS_OF_ANY_THREAD.items():
+            try:
+                call(session.transport)
+            except RuntimeError as exc:
+                raised[name] = str(exc)
 
     async with asyncio.timeout(5), open_session() as session:
-        transport, peer = session.transport, session.peer
-        thread = threading.Thread(target=call)
+        thread = threading.Thread(target=call_everything)
         thread.start()
         thread.join()
-        assert [type(exc) for exc in raised] == [RuntimeError]
-        assert "thread" in str(raised[0])
-        assert "call_soon_threadsafe" in str(raised[0])
-        transport.send(WSMsgType.TEXT, "only this")
-        assert await peer.read_frame() == Frame(TEXT, b"only this")
+        assert raised.keys() == CALLS_OF_ANY_THREAD.keys()
+        assert all("thread" in text and "call_soon_threadsafe" in text for text in raised.values())
+        session.transport.send(WSMsgType.TEXT, "only this")
+        assert await session.peer.read_frame() == Frame(TEXT, b"only this")
 
 
 SENDS = {

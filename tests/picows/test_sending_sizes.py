@@ -79,6 +79,7 @@ async def test_every_size_survives_a_peer_that_reads_late_through_a_narrow_pipe(
             assert await session.peer.read_frame() == Frame(BINARY, NOISE[:size]), f"{size} bytes"
 
 
+@pytest.mark.links("plain", "unix")
 @pytest.mark.parametrize("way", WAYS)
 async def test_every_size_survives_alone(open_session, way):
     """Each frame meets an empty socket, so the kernel takes a part of it."""
@@ -89,6 +90,7 @@ async def test_every_size_survives_alone(open_session, way):
             assert await session.peer.read_frame() == Frame(BINARY, NOISE[:size]), f"{size} bytes"
 
 
+@pytest.mark.links("plain", "tls")
 async def test_text_of_every_size_survives(open_session):
     text = NOISE.decode("latin-1").translate(_TO_ASCII)
     async with asyncio.timeout(10), open_session() as session:
@@ -199,8 +201,8 @@ async def _fill_to_the_mark(session, room: int) -> None:
 
 
 @pytest.mark.links("plain", "unix")
-@pytest.mark.parametrize("room", [0, 2, 100])
-@pytest.mark.parametrize("size", [100, 9000, 40_000, 600_000])
+@pytest.mark.parametrize("room", [0, 2])
+@pytest.mark.parametrize("size", [100, 9000, 600_000])
 async def test_pause_writing_may_send(open_session, room, size):
     """It is called from inside a send: what it sends must not land in the middle of that frame."""
     async with asyncio.timeout(10), open_session(_Reacting) as session:
