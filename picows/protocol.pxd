@@ -16,6 +16,13 @@ cdef enum State:
     DISCONNECTED
 
 
+cdef enum Callback:
+    NO_CALLBACK  # the parser
+    ON_WS_FRAME
+    ON_READ_END
+    IS_USER_SPECIFIC_PONG
+
+
 cdef class ConnectionProtocol(TransportOwner):
     cdef:
         readonly object loop
@@ -34,7 +41,7 @@ cdef class ConnectionProtocol(TransportOwner):
         bint _is_paused                 # pause_reading() was called
         bint _is_peer_held              # the transport does not read
         bint _is_delivering
-        bint _is_in_callback            # an exception now comes from the listener, not from the parser
+        Callback _callback              # what an exception now comes from
         bint _has_received_close
         # The listener's callbacks, looked up once.
         unsigned int _hooks_version

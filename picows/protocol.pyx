@@ -28,6 +28,10 @@ from picows.options import PICOWS_DEBUG_LL
 cdef double LINGER_TIMEOUT = 1.0    # seconds for the peer to end TCP after the last frame was sent
 cdef double CLOSE_TIMEOUT = 10.0    # seconds for the peer to answer a CLOSE frame, or to take what is still queued
 
+_CALLBACK_NAMES = {
+    ON_WS_FRAME: "on_ws_frame", ON_READ_END: "on_read_end", IS_USER_SPECIFIC_PONG: "is_user_specific_pong"
+}
+
 # After these the socket can still be read: what the peer sent before must not be lost.
 _READABLE_AFTER = {errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.ETIMEDOUT}
 
@@ -324,7 +328,7 @@ cdef class ConnectionProtocol(TransportOwner):
                 self._deliver_until_done()
         finally:
             self._is_delivering = False
-            self._is_in_callback = False
+            self._callback = NO_CALLBACK
             self._parser.end_read(self._is_paused and self._state == OPEN)
             self._output.end_read()
         if self._state == OPEN:
@@ -338,20 +342,16 @@ cdef class ConnectionProtocol(TransportOwner):
                 self._deliver_frames()
                 was_paused = self._is_paused
                 if self._wants_read_end and self._state == OPEN:
-                    self._is_in_callback = True
+                    self._callback = ON_READ_END
                     if self._on_read_end is not None:
                         self._on_read_end(self._transport)
                     else:
                         self._listener.on_read_end(self._transport)
-                    self._is_in_callback = False
+                    self._callback = NO_CALLBACK
                 if not was_paused or self._is_paused or self._state != OPEN:
                     return 0
             except Exception as exc:   # the peer broke the protocol, or the user's code failed
-                if self._is_in_callback:
-                    self._is_in_callback = False
-                    self._frame_callback_failed(exc)
-                else:
-                    self._parser_failed(exc)
+                self._delivery_failed(exc)
                 if self._state != OPEN:
                     return 0
 
@@ -372,12 +372,12 @@ cdef class ConnectionProtocol(TransportOwner):
                 if self._intercepts(frame):
                     parser.recycle(frame)
                     continue
-            self._is_in_callback = True
+            self._callback = ON_WS_FRAME
             if self._on_frame is not None:
                 self._on_frame(transport, frame)
             else:
                 listener.on_ws_frame(transport, frame)
-            self._is_in_callback = False
+            self._callback = NO_CALLBACK
             if frame.msg_type == WSMsgType.CLOSE:
                 self._after_close_frame(frame)
             parser.recycle(frame)
@@ -401,9 +401,9 @@ cdef class ConnectionProtocol(TransportOwner):
                 return True
         if not transport.expects_pong:
             return False
-        self._is_in_callback = True
+        self._callback = IS_USER_SPECIFIC_PONG
         cdef bint is_pong = self._listener.is_user_specific_pong(frame)
-        self._is_in_callback = False
+        self._callback = NO_CALLBACK
         if is_pong:
             transport.notify_user_specific_pong_received()
         return is_pong
@@ -500,11 +500,16 @@ cdef class ConnectionProtocol(TransportOwner):
         self._report_failure(exception, name)
         return self._fail(exception)
 
-    def _frame_callback_failed(self, exception):
-        """`on_ws_frame` raised, or a method that is called while frames are delivered."""
+    def _delivery_failed(self, exception):
+        """The parser or a callback raised while frames were delivered."""
+        cdef Callback callback = self._callback
+        self._callback = NO_CALLBACK
+        if callback == NO_CALLBACK:
+            self._parser_failed(exception)
+            return
         self._parser.forget_frame()
-        if self.options.disconnect_on_exception:
-            self._callback_failed(exception, "on_ws_frame")
+        if callback != ON_WS_FRAME or self.options.disconnect_on_exception:
+            self._callback_failed(exception, _CALLBACK_NAMES[callback])
             return
         self._logger.error("on_ws_frame raised; disconnect_on_exception is False, so the connection goes on", exc_info=exception)
         if self._has_received_close and self._state == OPEN:
@@ -514,13 +519,14 @@ cdef class ConnectionProtocol(TransportOwner):
         if not self.options.enable_auto_close:
             self._state = LINGERING
             return
-        self._transport.send_close()
+        self._transport.send_close(self._transport.close_handshake.recv.code)
         self._complete_close()
 
     def _report_failure(self, exception, name):
         """What the user's code raised belongs to whoever waits for the connection's end; a server has nobody, so it logs."""
-        self._transport.fail_with(exception)
-        if not self.is_client_side:
+        if self.is_client_side:
+            self._transport.fail_with(exception)
+        else:
             self._logger.error("%s raised", name, exc_info=exception)
 
     def _call(self, name):
@@ -528,7 +534,12 @@ cdef class ConnectionProtocol(TransportOwner):
         try:
             getattr(self._listener, name)()
         except Exception as exc:   # the user's code
-            self._callback_failed(exc, name)
+            self._report_failure(exc, name)
+            # The transport may have called from inside a write, which must not find the connection closed when it goes on.
+            self.loop.call_soon(self._fail_soon, exc)
+
+    def _fail_soon(self, exception):
+        self._fail(exception)
 
     def _write_failed(self, exc):
         """A direct write failed. The loop finds the end of the stream when all that the peer sent was read."""
