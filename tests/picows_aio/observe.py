@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 MODULES = ["datastructures", "exceptions", "frames", "headers", "http11", "protocol", "typing", "uri"]
+MODULES += ["extensions", "extensions.permessage_deflate"]
 
 
 def make_names(package: str, other_modules: Iterable[str]) -> dict[str, Any]:
