@@ -58,7 +58,7 @@ cdef class ReadBuffer:
 
     @staticmethod
     cdef ReadBuffer allocate(size_t size):
-        """A block of `size` bytes, uninitialised."""
+        """A block of `size` bytes, uninitialised; `size` may be lowered later."""
         cdef ReadBuffer self = ReadBuffer.__new__(ReadBuffer)
         self.data = <uint8_t*> take_block(size if size > 0 else 1)
         if self.data == NULL:

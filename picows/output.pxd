@@ -45,6 +45,7 @@ cdef class Output:
     cdef object transport(self)
     cdef object share(self)
     cdef int stop(self) except -1
+    cdef int lose(self) except -1
     cdef size_t backlog(self) except? 0
     cdef bint sent_in_read(self)
     cdef bint is_stopped(self)

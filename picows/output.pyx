@@ -204,9 +204,15 @@ cdef class Output:
     cdef size_t backlog(self) except? 0:
         """Bytes accepted that the socket has not taken yet."""
         cdef size_t waiting = self._gathered_size
-        if self._may_have_backlog and not self._is_stopped:
+        if self._may_have_backlog and self._backlog_size is not None:
             waiting += <size_t> self._backlog_size()
         return waiting
+
+    cdef int lose(self) except -1:
+        """The socket is gone."""
+        self.stop()
+        self._backlog_size = self._write = self._on_failure = None
+        return 0
 
     cdef bint _is_to_be_gathered(self, uint8_t opcode, size_t size, bint more_input) except -1:
         cdef int64_t now

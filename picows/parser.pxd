@@ -31,7 +31,7 @@ cdef class FrameParser:
         object _large_failure           # what was found wrong with it, a WSProtocolError for next_frame to raise, or None
         WSFrame _spare                  # reused while nobody else holds it
 
-    cdef object read_target(self)
+    cdef object read_target(self, size_t least)
     cdef int received(self, size_t size) except -1
     cdef int take_rest(self) except -1
     cdef WSFrame next_frame(self)
@@ -48,6 +48,8 @@ cdef class FrameParser:
     cdef size_t buffered_size(self)
 
     cdef bint _has_whole_frame(self) noexcept
+    cdef size_t _room(self, size_t kept)
+    cdef int _received_aside(self, size_t size) except -1
     cdef int _fail(self, int status, const ws_frame_header* header) except -1
     cdef int _set_rest(self, const uint8_t* first, size_t first_size, const uint8_t* second, size_t second_size) except -1
     cdef int _begin_large(self, const ws_frame_header* header) except -1

@@ -51,11 +51,17 @@ cdef class FrameParser:
         self._rules.validate_utf8 = validate_utf8
         self._pool = pool
 
-    cdef object read_target(self):
-        """A writable view for the event loop's next read, never empty."""
+    cdef object read_target(self, size_t least):
+        """A writable view for the event loop's next read, never empty.
+
+        Args:
+            least: Bytes it should have room for. A TLS transport that cannot empty its own buffer into ours in one go loses the rest
+                when the end of the stream is there already.
+        """
         cdef size_t missing
-        if self._is_delivering or self.is_held_back:
-            self._aside = ReadBuffer.allocate(READ_SIZE)
+        cdef size_t kept = 0 if self._rest is None else self._rest.size
+        if self._is_delivering or self.is_held_back or least > self._room(kept):
+            self._aside = ReadBuffer.allocate(max(least, <size_t> READ_SIZE))
             return memoryview(self._aside)
         if self._large_payload is not None:
             # One byte more than the payload needs (the NUL of the bytes object): a read that does not fill its buffer
@@ -64,7 +70,13 @@ cdef class FrameParser:
             self._large_view = ReadBuffer.over(self._large_payload, self._large_filled, missing + 1)
             return memoryview(self._large_view)
         self._scratch = self._pool.peek()
-        return self._scratch.writable_view(0 if self._rest is None else self._rest.size)
+        return self._scratch.writable_view(kept)
+
+    cdef size_t _room(self, size_t kept):
+        """Bytes that the next read can bring, behind those that are kept."""
+        if self._large_payload is not None:
+            return PyBytes_GET_SIZE(self._large_payload) - self._large_filled
+        return READ_SIZE - self._pool.peek().free_pos() - kept
 
     cdef int received(self, size_t size) except -1:
         """The loop wrote `size` bytes into the view that `read_target` gave.
@@ -74,10 +86,7 @@ cdef class FrameParser:
         """
         cdef ReadBuffer rest = self._rest
         if self._aside is not None:
-            self._set_rest(NULL if rest is None else rest.data, 0 if rest is None else rest.size, self._aside.data, size)
-            self._aside = None
-            self.is_held_back = True
-            return 0
+            return self._received_aside(size)
         self._is_delivering = True
         if self._large_view is not None:
             self._large_received(size)
@@ -90,6 +99,22 @@ cdef class FrameParser:
             memcpy(self._pos, rest.data, rest.size)
             self._end += rest.size
             self._rest = None
+        return 1
+
+    cdef int _received_aside(self, size_t size) except -1:
+        """Put what came behind what waits; it is delivered now unless that is under way or held back."""
+        cdef ReadBuffer rest = self._rest
+        cdef ReadBuffer aside = self._aside
+        self._aside = None
+        if rest is None:
+            aside.size = size
+            self._rest = aside
+        else:
+            self._set_rest(rest.data, rest.size, aside.data, size)
+        if self._is_delivering or self.is_held_back:
+            self.is_held_back = True
+            return 0
+        self.take_rest()
         return 1
 
     cdef int take_rest(self) except -1:

@@ -55,7 +55,8 @@ cdef class ConnectionProtocol(TransportOwner):
         bint _tracks_activity
         int64_t _last_read_ns
         int64_t _poll_ns                # busy polling window now; 0: off
-        int _fd
+        int _fd                         # of a plain connection, else -1
+        bint _is_secure
         bint _poll_is_armed
 
     cdef int _hold_peer(self, bint hold) except -1

@@ -88,10 +88,9 @@ cdef class ConnectionProtocol(TransportOwner):
     def start(self, request, response, WSListener listener, rest):
         """The opening handshake succeeded, `request` and `response` are its heads: from now on bytes are frames, beginning with `rest`."""
         cdef WSTransport transport
-        is_secure = self._peer.get_extra_info("sslcontext") is not None
         transport = WSTransport(
             loop=self.loop, owner=self, output=self._output, logger=self._logger, request=request, response=response,
-            is_client_side=self.is_client_side, is_secure=is_secure,
+            is_client_side=self.is_client_side, is_secure=self._is_secure,
         )
         self._clear_deadline()
         self._transport = transport
@@ -157,20 +156,20 @@ cdef class ConnectionProtocol(TransportOwner):
     def connection_made(self, transport):
         """Called by the event loop."""
         sock = transport.get_extra_info("socket")
-        cdef bint is_secure = transport.get_extra_info("sslcontext") is not None
         self._peer = transport
+        self._is_secure = transport.get_extra_info("sslcontext") is not None
         if sock is not None:
             set_no_delay(sock)
-            self._fd = -1 if is_secure else sock.fileno()
+            self._fd = -1 if self._is_secure else sock.fileno()
         self._output = Output(
-            transport, fd=self._fd, is_client_side=self.is_client_side, is_secure=is_secure,
+            transport, fd=self._fd, is_client_side=self.is_client_side, is_secure=self._is_secure,
             coalesce=self.options.coalesce, schedule_flush=self.loop.call_soon, on_failure=self._write_failed,
         )
         self.handshake_started()
 
     def get_buffer(self, sizehint):
-        """Called by the event loop: where to put what it reads."""
-        return self._parser.read_target()
+        """Called by the event loop: where to put what it reads. TLS transports say how much waits in them."""
+        return self._parser.read_target(sizehint if self._is_secure and sizehint > 0 and self._state != OPENING else 0)
 
     def buffer_updated(self, nbytes):
         """Called by the event loop: it read so many bytes."""
@@ -221,7 +220,7 @@ cdef class ConnectionProtocol(TransportOwner):
             self._parser.leave_pollers()
         self._peer = None
         if self._output is not None:
-            self._output.stop()
+            self._output.lose()
         if self._auto_ping is not None:
             self._auto_ping.stop()
             self._auto_ping = None

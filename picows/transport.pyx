@@ -284,7 +284,8 @@ cdef class WSTransport:
         """Close the TCP connection without a closing handshake (RFC 6455 section 7.1.7).
 
         Safe to repeat and to call from any callback; ``on_ws_disconnected`` follows in a later turn of the loop. Frames received but
-        not delivered yet are dropped.
+        not delivered yet are dropped; if the peer is still sending, the operating system may answer with a reset, and what was
+        sent last may be lost with it.
 
         Args:
             graceful: Write out queued data first. A peer that does not read can stretch that to minutes, until the operating
@@ -514,7 +515,6 @@ cdef class WSTransport:
         self.expects_pong = False
         self._auto_pong_waiter = None
         self._owner = None
-        self.output.stop()
         if self._pong_waiter is not None and not self._pong_waiter.done():
             self._pong_waiter.set_exception(ConnectionResetError("the connection ended before the peer answered"))
         return 0
