@@ -96,6 +96,37 @@ async def test_any_callback_may_disconnect(open_session, side, name, graceful):
         assert session.transport.is_disconnected
 
 
+@EVERY_LINK
+@pytest.mark.parametrize("action", ["abort", "disconnect", "send_close"])
+async def test_pause_writing_may_end_the_connection(open_session, action):
+    """It is called from inside `send`, when a slow peer has let too much pile up: some drop it then and there."""
+
+    class Strict(Recorder):
+        def pause_writing(self) -> None:
+            self.calls.append("pause_writing")
+            if action == "send_close":
+                self.transport.send_close(1008)
+            else:
+                self.transport.disconnect(graceful=action == "disconnect")
+
+    async with asyncio.timeout(10), open_session(Strict) as session:
+        session.transport.send(WSMsgType.BINARY, LARGE)
+        session.transport.send(WSMsgType.BINARY, LARGE)
+        assert session.listener.calls == ["on_ws_connected", "pause_writing"]
+        if action == "abort":
+            assert len(await session.peer.read_to_end()) < len(LARGE)
+        else:
+            assert await session.peer.read_frame() == Frame(BINARY, LARGE)
+        if action == "send_close":
+            assert (await session.peer.read_frame()).close_code == 1008
+            session.peer.write_close(1008)
+            session.peer.half_close()
+        await session.peer.read_eof()
+        session.peer.close()
+        await session.transport.wait_disconnected()
+        assert session.transport.stats().sends_after_close == 1
+
+
 @pytest.mark.parametrize("graceful", [True, False])
 async def test_disconnect_may_be_repeated_at_any_time(open_session, graceful):
     async with asyncio.timeout(5), open_session() as session:
