@@ -27,8 +27,8 @@ class WSBroadcastResult(NamedTuple):
 def broadcast(transports, WSMsgType msg_type, message, *, max_backlog=None):
     """Send one whole message to many connections, waiting for none of them.
 
-    A connection whose earlier output still waits queues a reference to the shared frame, so a slow peer costs no copy and delays
-    nobody. Client connections are possible too; each masks its own copy (RFC 6455 section 5.3).
+    A connection whose earlier output still waits queues a reference to the shared frame, so a slow peer costs no copy
+    and delays nobody. Client connections are possible too; each masks its own copy (RFC 6455 section 5.3).
 
     Args:
         transports: The connections; all of the calling thread's loop.

@@ -1,9 +1,10 @@
 # cython: auto_pickle=False, autotestdict=False
 """Read buffers: shared while nobody keeps anything, never reused while somebody does.
 
-One `ReadScratch` serves all connections of a thread, one read at a time. Frames made from a read hold its `ReadBuffer`; when the
-read is delivered, a reference count says whether anybody kept one. If so the next read goes behind the held bytes, and once
-too little room is left the scratch takes another buffer: the old one lives until its last holder goes. Nothing is copied to be safe.
+One `ReadScratch` serves all connections of a thread, one read at a time. Frames made from a read hold its `ReadBuffer`;
+when the read is delivered, a reference count says whether anybody kept one. If so the next read goes behind the held
+bytes, and once too little room is left the scratch takes another buffer: the old one lives until its last holder goes.
+Nothing is copied to be safe.
 """
 
 import threading

@@ -1,8 +1,8 @@
 # cython: auto_pickle=False, autotestdict=False
 """Frames as listeners see them: a header's facts and a view of the payload.
 
-A frame holds the memory it points into, and a view of it holds the frame, so neither can dangle. While nobody keeps it, one
-frame object serves a whole connection.
+A frame holds the memory it points into, and a view of it holds the frame, so neither can dangle. While nobody keeps it,
+one frame object serves a whole connection.
 """
 
 cimport cython
@@ -24,8 +24,9 @@ _NAMES = {0x0: "CONTINUATION", 0x1: "TEXT", 0x2: "BINARY", 0x8: "CLOSE", 0x9: "P
 cdef class WSFrame:
     """One received frame (RFC 6455 section 5.2), its payload unmasked.
 
-    Frames come from the library, to ``on_ws_frame``. A frame may be kept: it stays valid and unchanged for as long as it, or a
-    view made from it, is held. ``memoryview(frame)`` and every function that takes bytes-like objects accept it.
+    Frames come from the library, to ``on_ws_frame``. A frame may be kept: it stays valid and unchanged for as long as
+    it, or a view made from it, is held. ``memoryview(frame)`` and every function that takes bytes-like objects accept
+    it.
 
     Attributes:
         msg_type: The opcode, a :class:`WSMsgType`.

@@ -19,8 +19,8 @@ cdef extern from *:
 cdef class WSListener:
     """Receives the events of one connection.
 
-    Subclass it and override what you need; every method is called in the event loop's thread and must return soon. What a method
-    raises ends the connection with close code 1011, or with that of a :exc:`WSProtocolError` it raised. Then
+    Subclass it and override what you need; every method is called in the event loop's thread and must return soon. What
+    a method raises ends the connection with close code 1011, or with that of a :exc:`WSProtocolError` it raised. Then
     :meth:`WSTransport.wait_disconnected` raises it on the client side, and the server side logs it.
     """
 
@@ -30,7 +30,8 @@ cdef class WSListener:
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         """A frame arrived: TEXT, BINARY, CONTINUATION, CLOSE, and PING or PONG that nothing else answers.
 
-        The frame may be kept; it stays as it is. With ``disconnect_on_exception=False`` exceptions are logged and nothing else.
+        The frame may be kept; it stays as it is. With ``disconnect_on_exception=False`` exceptions are logged and
+        nothing else.
         """
 
     cpdef on_ws_disconnected(self, WSTransport transport):

@@ -1,9 +1,10 @@
 # cython: auto_pickle=False, autotestdict=False
 """The write path of one connection: one system call where it can be one, and no copy that is not needed.
 
-While the transport holds nothing, frames go to the socket directly; what the socket does not take is handed to the transport, as
-bytes that nobody else writes to. Small frames can be gathered: under `cork()`, or with `coalesce` all but the first frame of a
-turn. Gathered bytes never wait longer than the turn: the end of a read flushes them, outside a read a callback does.
+While the transport holds nothing, frames go to the socket directly; what the socket does not take is handed to the
+transport, as bytes that nobody else writes to. Small frames can be gathered: under `cork()`, or with `coalesce` all but
+the first frame of a turn. Gathered bytes never wait longer than the turn: the end of a read flushes them, outside a
+read a callback does.
 """
 
 from os import strerror
@@ -389,7 +390,8 @@ cdef class Output:
     cdef int _hand_over(self, object data, object more=None) except -1:
         """Let the transport send it; it may keep both objects, which nobody changes.
 
-        The transport may call `pause_writing`, and the listener may send there: that must not land inside a frame, so it waits.
+        The transport may call `pause_writing`, and the listener may send there: that must not land inside a frame, so
+        it waits.
         """
         if self._is_stopped:
             return 0

@@ -1,10 +1,10 @@
 # cython: auto_pickle=False, autotestdict=False
 """From a stream of bytes to frames (RFC 6455 section 5.2), however the stream is cut.
 
-A read goes to one of two places. Normally to the scratch all connections of the thread share: frames are views into it, and what
-is left of a partial small frame moves to `_rest` until the next read. A frame whose payload did not arrive with its header gets memory
-of exactly its size, and further reads go straight into it: one allocation, no growing, and the finished frame owns a
-ready bytes object. Memory follows what has arrived, not what was announced.
+A read goes to one of two places. Normally to the scratch all connections of the thread share: frames are views into it,
+and what is left of a partial small frame moves to `_rest` until the next read. A frame whose payload did not arrive
+with its header gets memory of exactly its size, and further reads go straight into it: one allocation, no growing, and
+the finished frame owns a ready bytes object. Memory follows what has arrived, not what was announced.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -55,8 +55,8 @@ cdef class FrameParser:
         """A writable view for the event loop's next read, never empty.
 
         Args:
-            least: Bytes it should have room for. A TLS transport that cannot empty its own buffer into ours in one go loses the rest
-                when the end of the stream is there already.
+            least: Bytes it should have room for. A TLS transport that cannot empty its own buffer into ours in one go
+                loses the rest when the end of the stream is there already.
         """
         cdef size_t missing
         cdef size_t kept = 0 if self._rest is None else self._rest.size

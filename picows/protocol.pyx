@@ -1,9 +1,11 @@
 # cython: auto_pickle=False, autotestdict=False
 """Between asyncio and the layers that know nothing of it: one object for each connection.
 
-States, moved only here: OPENING -> OPEN -> LINGERING -> DISCONNECTED, every one of the first three may also go straight to the last.
+States, moved only here: OPENING -> OPEN -> LINGERING -> DISCONNECTED, every one of the first three may also go straight
+to the last.
 Guaranteed: `on_ws_connected` comes first, `on_ws_disconnected` last and once; no callback runs inside another one
-of the same connection; bytes received before the connection was lost are delivered before that is reported. Nothing waits without a deadline.
+of the same connection; bytes received before the connection was lost are delivered before that is reported. Nothing
+waits without a deadline.
 """
 
 import errno
@@ -122,7 +124,8 @@ cdef class ConnectionProtocol(TransportOwner):
     def finish(self):
         """The last bytes were written: wait for the peer to end the connection, discarding what it sends, not for long.
 
-        Closing at once would be answered with a reset if anything had arrived unread, and a reset destroys what we wrote last.
+        Closing at once would be answered with a reset if anything had arrived unread, and a reset destroys what we
+        wrote last.
         """
         if self._state >= LINGERING:
             return
@@ -534,7 +537,8 @@ cdef class ConnectionProtocol(TransportOwner):
             getattr(self._listener, name)()
         except Exception as exc:   # the user's code
             self._report_failure(exc, name)
-            # The transport may have called from inside a write, which must not find the connection closed when it goes on.
+            # The transport may have called from inside a write, which must not find the connection closed when it goes
+            # on.
             self.loop.call_soon(self._fail_soon, exc)
 
     def _fail_soon(self, exception):
@@ -603,7 +607,8 @@ cdef class ConnectionProtocol(TransportOwner):
     cdef int _busy_poll(self) except -1:
         """We just sent something: look for the answer for some microseconds instead of sleeping in the event loop.
 
-        One answer, then back through the loop, so that other connections are served; epoll reports levels, so no wake-up is lost.
+        One answer, then back through the loop, so that other connections are served; epoll reports levels, so no
+        wake-up is lost.
         """
         cdef int64_t received
         if self._poll_is_armed or self._fd < 0 or self._is_paused or self._state != OPEN:

@@ -42,14 +42,16 @@ async def ws_create_server(
     """Start a WebSocket server.
 
     Args:
-        ws_listener_factory: Called, and awaited if need be, with the :class:`WSUpgradeRequest` of each client, for any method
-            without a body. Returns a listener (the request is answered with 101, if it is a valid upgrade), a
-            :class:`WSUpgradeResponseWithListener` (extra headers, a subprotocol, or a plain HTTP answer), or None (404). What it
-            raises is logged and answered with 500.
+        ws_listener_factory: Called, and awaited if need be, with the :class:`WSUpgradeRequest` of each client, for any
+            method without a body. Returns a listener (the request is answered with 101, if it is a valid upgrade), a
+            :class:`WSUpgradeResponseWithListener` (extra headers, a subprotocol, or a plain HTTP answer), or None
+            (404). What it raises is logged and answered with 500.
         host: Address or addresses to listen on; None: all interfaces.
         port: Port to listen on; 0 or None: a free one, see ``server.sockets``.
-        disconnect_on_exception: True closes a connection with 1011 when `on_ws_frame` raises, False only logs the exception.
-        websocket_handshake_timeout: Seconds a client may take for the whole opening handshake, TLS included; None: no limit.
+        disconnect_on_exception: True closes a connection with 1011 when `on_ws_frame` raises, False only logs the
+            exception.
+        websocket_handshake_timeout: Seconds a client may take for the whole opening handshake, TLS included; None: no
+            limit.
         logger_name: Suffix of a logger under ``picows.`` (None: "server"), or a logger itself.
         enable_auto_ping: Ping clients to detect connections that died silently.
         auto_ping_idle_timeout: Seconds without incoming data (or between pings) before a ping.

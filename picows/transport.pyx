@@ -1,8 +1,8 @@
 # cython: auto_pickle=False, autotestdict=False
 """The sending side of a connection, as listeners and users see it.
 
-States, moved by the protocol: open; `is_close_frame_sent` (nothing more may be sent, frames may still come); `is_disconnected` (the
-socket is gone). After either, sends are ignored and counted; none of them raises.
+States, moved by the protocol: open; `is_close_frame_sent` (nothing more may be sent, frames may still come);
+`is_disconnected` (the socket is gone). After either, sends are ignored and counted; none of them raises.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,8 @@ class WSTransportStats:
         bytes_received: Bytes on the wire, headers included.
         pings_sent: PING frames sent.
         pings_received: PING frames received.
-        last_rtt: Seconds of the latest round trip that auto ping or :meth:`WSTransport.measure_roundtrip_time` measured, or None.
+        last_rtt: Seconds of the latest round trip that auto ping or :meth:`WSTransport.measure_roundtrip_time`
+            measured, or None.
         write_backlog: Bytes accepted that the socket has not taken yet.
         sends_after_close: Sends that were ignored because a CLOSE frame had been sent or the connection was gone.
     """
@@ -155,13 +156,14 @@ cdef class WSTransport:
     cpdef send(self, WSMsgType msg_type, message, bint fin=True, bint rsv1=False, bint rsv2=False, bint rsv3=False):
         """Send one frame (RFC 6455 section 5.2).
 
-        Returns at once: what the socket does not take is queued. After a CLOSE frame was sent or the peer is gone, the call is
-        ignored, counted in :meth:`stats`, and the first one is logged. An operating system error never escapes; it ends
-        the connection and is raised by :meth:`wait_disconnected`.
+        Returns at once: what the socket does not take is queued. After a CLOSE frame was sent or the peer is gone, the
+        call is ignored, counted in :meth:`stats`, and the first one is logged. An operating system error never escapes;
+        it ends the connection and is raised by :meth:`wait_disconnected`.
 
         Args:
             msg_type: The opcode. A CLOSE frame is checked and counts like that of :meth:`send_close`.
-            message: The payload. A str is encoded as UTF-8; bytes that claim to be TEXT are not checked. None is an empty payload.
+            message: The payload. A str is encoded as UTF-8; bytes that claim to be TEXT are not checked. None is an
+                empty payload.
             fin: Whether this frame ends its message.
             rsv1: First reserved bit, for an extension both sides agreed on.
             rsv2: Second reserved bit.
@@ -189,7 +191,8 @@ cdef class WSTransport:
         self, WSMsgType msg_type, bytearray buffer, Py_ssize_t msg_offset, bint fin=True, bint rsv1=False,
         bint rsv2=False, bint rsv3=False
     ):
-        """Send ``buffer[msg_offset:]`` as one frame without copying it: the header is written in front, a client masks in place.
+        """Send ``buffer[msg_offset:]`` as one frame without copying it: the header is written in front, a client masks
+        in place.
 
         The content of the buffer is unspecified afterwards, and the buffer may be reused at once.
 
@@ -249,16 +252,17 @@ cdef class WSTransport:
     cpdef send_close(self, WSCloseCode close_code=WSCloseCode.NO_INFO, close_message=None):
         """Send a CLOSE frame (RFC 6455 section 5.5.1), once; later calls are ignored.
 
-        Nothing can be sent afterwards, but frames of the peer are delivered until its CLOSE comes. The TCP connection is not touched
-        here; with ``enable_auto_close`` it ends when the closing handshake is complete, or after 10 seconds.
+        Nothing can be sent afterwards, but frames of the peer are delivered until its CLOSE comes. The TCP connection
+        is not touched here; with ``enable_auto_close`` it ends when the closing handshake is complete, or after 10
+        seconds.
 
         Args:
             close_code: NO_INFO sends an empty payload.
             close_message: The reason, a str or bytes of valid UTF-8.
 
         Raises:
-            ValueError: The code must not be sent (RFC 6455 section 7.4), or the reason is longer than 123 bytes, not UTF-8,
-                or given without a code.
+            ValueError: The code must not be sent (RFC 6455 section 7.4), or the reason is longer than 123 bytes, not
+                UTF-8, or given without a code.
         """
         self._check_thread()
         self._send_close_payload(close_payload(<int> close_code, close_message))
@@ -283,13 +287,13 @@ cdef class WSTransport:
     cpdef disconnect(self, bint graceful=True):
         """Close the TCP connection without a closing handshake (RFC 6455 section 7.1.7).
 
-        Safe to repeat and to call from any callback; ``on_ws_disconnected`` follows in a later turn of the loop. Frames received but
-        not delivered yet are dropped; if the peer is still sending, the operating system may answer with a reset, and what was
-        sent last may be lost with it.
+        Safe to repeat and to call from any callback; ``on_ws_disconnected`` follows in a later turn of the loop. Frames
+        received but not delivered yet are dropped; if the peer is still sending, the operating system may answer with a
+        reset, and what was sent last may be lost with it.
 
         Args:
-            graceful: Write out queued data first. A peer that does not read can stretch that to minutes, until the operating
-                system gives up. False drops the data.
+            graceful: Write out queued data first. A peer that does not read can stretch that to minutes, until the
+                operating system gives up. False drops the data.
 
         Raises:
             RuntimeError: Called from a thread other than the event loop's.
@@ -381,10 +385,12 @@ cdef class WSTransport:
             self._last_rtt = callback()
 
     cpdef pause_reading(self):
-        """Stop delivering frames, beginning with the next one, also inside ``on_ws_frame``; the kernel then slows the peer down.
+        """Stop delivering frames, beginning with the next one, also inside ``on_ws_frame``; the kernel then slows the
+        peer down.
 
-        What was already read waits, at most one read of 64 KiB, and is delivered after :meth:`resume_reading`, or, when the
-        connection ends first, before ``on_ws_disconnected``. While paused, pings are not answered and a lost connection may go unnoticed.
+        What was already read waits, at most one read of 64 KiB, and is delivered after :meth:`resume_reading`, or, when
+        the connection ends first, before ``on_ws_disconnected``. While paused, pings are not answered and a lost
+        connection may go unnoticed.
         """
         self._check_thread()
         if self._owner is not None:
@@ -403,8 +409,8 @@ cdef class WSTransport:
     def cork(self):
         """Context manager: gather the frames sent inside it and write them out with one system call at its end.
 
-        Frames up to 32 KiB are gathered, 64 KiB in all; control and larger frames take what was gathered along at once. Corks nest.
-        Inside a listener callback the write happens when the frames of the read are delivered.
+        Frames up to 32 KiB are gathered, 64 KiB in all; control and larger frames take what was gathered along at once.
+        Corks nest. Inside a listener callback the write happens when the frames of the read are delivered.
         """
         self._check_thread()
         cdef _Cork cork = _Cork.__new__(_Cork)

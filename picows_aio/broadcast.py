@@ -18,8 +18,8 @@ def broadcast(
 ) -> None:
     """Send a message to many connections, waiting for none of them.
 
-    The message is encoded once, and connections without compression share one frame. A slow client delays nobody: what it does not
-    take waits in memory, until keepalive drops it. Connections that are not open are skipped.
+    The message is encoded once, and connections without compression share one frame. A slow client delays nobody: what
+    it does not take waits in memory, until keepalive drops it. Connections that are not open are skipped.
 
     Args:
         connections: Connections, of servers or clients.
@@ -29,8 +29,8 @@ def broadcast(
 
     Raises:
         TypeError: The message has another type.
-        ExceptionGroup: With ``raise_exceptions``: one exception for each connection that was left out because it sends a fragmented
-            message (ConcurrencyError), or whose send failed (RuntimeError).
+        ExceptionGroup: With ``raise_exceptions``: one exception for each connection that was left out because it sends
+            a fragmented message (ConcurrencyError), or whose send failed (RuntimeError).
     """
     if not isinstance(message, str | bytes | bytearray | memoryview):
         raise TypeError("data must be str or bytes")

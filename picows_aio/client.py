@@ -84,7 +84,8 @@ class connect:  # noqa: N801 - the name programs use
         ping_interval: Seconds between keepalive pings; None: none are sent.
         ping_timeout: Seconds to wait for the answer; None: for ever.
         close_timeout: Seconds for the whole closing handshake; None: no limit.
-        reconnect_delays: Called for a generator of the seconds to wait before each try; after a success it is called anew.
+        reconnect_delays: Called for a generator of the seconds to wait before each try; after a success it is called
+            anew.
         max_size: Bytes of an incoming message, or ``(message, fragment)``; None: no limit.
         max_queue: Messages that wait to be received before reading pauses, or ``(high, low)``; None: no limit.
         write_limit: Bytes that wait to be sent before ``send()`` waits, or ``(high, low)``.
@@ -93,7 +94,8 @@ class connect:  # noqa: N801 - the name programs use
         coalesce: Gather small messages that are sent in one turn of the event loop into one write.
         busy_poll: Microseconds to poll for an answer after sending, instead of sleeping; 0: never.
         use_aiofastnet: True connects with the aiofastnet package.
-        **kwargs: Passed to the loop's ``create_connection``: ``ssl``, ``server_hostname``, ``sock``, ``host``, ``port``,
+        **kwargs: Passed to the loop's ``create_connection``: ``ssl``, ``server_hostname``, ``sock``, ``host``,
+            ``port``,
             ``local_addr``, ... ``proxy_ssl`` is the TLS context for an ``https://`` proxy.
 
     Raises:

@@ -1,12 +1,12 @@
 # cython: auto_pickle=False, autotestdict=False
 """Connections: messages in, messages out.
 
-A `Connection` is a listener of the core. Its callbacks put messages into a bounded queue; when the frames of a read are all there, the task
-that waits in `recv()` is stepped at once, inside the read callback. What `recv()`, `send()` and `async for` return are operations that finish
-in their first step whenever there is nothing to wait for.
+A `Connection` is a listener of the core. Its callbacks put messages into a bounded queue; when the frames of a read are
+all there, the task that waits in `recv()` is stepped at once, inside the read callback. What `recv()`, `send()` and
+`async for` return are operations that finish in their first step whenever there is nothing to wait for.
 
-States: CONNECTING until `on_ws_connected`, OPEN, CLOSING once a CLOSE frame was sent or received, CLOSED when TCP is gone. Nothing
-that was received is lost: messages stay readable in every state.
+States: CONNECTING until `on_ws_connected`, OPEN, CLOSING once a CLOSE frame was sent or received, CLOSED when TCP is
+    gone. Nothing that was received is lost: messages stay readable in every state.
 """
 
 import asyncio
@@ -66,7 +66,8 @@ cdef class Connection(WSListener):
     """A WebSocket connection: the base of :class:`ClientConnection` and :class:`ServerConnection`.
 
     Iterating over it yields messages until it is closed with code 1000 or 1001, or without one; any other end raises
-    :exc:`ConnectionClosedError`. As an asynchronous context manager it closes itself: with code 1000, with 1011 after an exception.
+    :exc:`ConnectionClosedError`. As an asynchronous context manager it closes itself: with code 1000, with 1011 after
+    an exception.
 
     Args:
         protocol: Settings and state of the connection, from the opening handshake.
@@ -219,8 +220,8 @@ cdef class Connection(WSListener):
     async def recv_streaming(self, decode=None):
         """Receive the next message fragment by fragment, as the frames arrive.
 
-        The message must be taken whole; once a stream was left half-way, receiving is a ConcurrencyError. Cancelling before the first
-        fragment is safe.
+        The message must be taken whole; once a stream was left half-way, receiving is a ConcurrencyError. Cancelling
+        before the first fragment is safe.
 
         Args:
             decode: As for :meth:`recv`; text is decoded across the cuts between fragments.
@@ -286,7 +287,8 @@ cdef class Connection(WSListener):
 
     cdef int _receive_message(self, WSFrame frame) except -1:
         cdef bint is_text
-        # Once something was dropped all that follows is: messages would be missing in the middle, or a context of deflate.
+        # Once something was dropped all that follows is: messages would be missing in the middle, or a context of
+        # deflate.
         if self._discards and (self._discarded > 0 or self._is_over_bounds()):
             self._discarded += 1
             return 0
@@ -458,10 +460,11 @@ cdef class Connection(WSListener):
         Waits while more than ``write_limit`` bytes wait to be sent, or while another message is sent in fragments.
 
         Args:
-            message: A str is sent as text, bytes-like objects as binary. An iterable or asynchronous iterable of either is sent as one
-                message in fragments (RFC 6455 section 5.4); an empty one sends nothing.
+            message: A str is sent as text, bytes-like objects as binary. An iterable or asynchronous iterable of either
+                is sent as one message in fragments (RFC 6455 section 5.4); an empty one sends nothing.
             text: True sends bytes as text, False a str as binary.
-            compress: Whether to compress this message where permessage-deflate was negotiated; None: if it is large enough.
+            compress: Whether to compress this message where permessage-deflate was negotiated; None: if it is large
+                enough.
 
         Raises:
             ConnectionClosed: The connection is closed or closing.
@@ -724,7 +727,8 @@ cdef class Connection(WSListener):
     async def close(self, code=CloseCode.NORMAL_CLOSURE, reason=""):
         """Perform the closing handshake (RFC 6455 section 7.1.2) and wait for the end of the connection.
 
-        Idempotent. Messages that came before stay readable. After ``close_timeout`` seconds for everything the connection is dropped.
+        Idempotent. Messages that came before stay readable. After ``close_timeout`` seconds for everything the
+        connection is dropped.
 
         Args:
             code: Close code.

@@ -161,8 +161,8 @@ class Server:
     ) -> None:
         """Shut down so that clients come back elsewhere, and not all at once.
 
-        Stops accepting; upgrades that are under way are answered with 503 and Retry-After. Connections are closed one by
-        one over ``spread`` seconds; what is still open at the deadline is dropped. Returns when all is closed.
+        Stops accepting; upgrades that are under way are answered with 503 and Retry-After. Connections are closed one
+        by one over ``spread`` seconds; what is still open at the deadline is dropped. Returns when all is closed.
 
         Args:
             deadline: Seconds for everything.
@@ -242,20 +242,20 @@ class serve:  # noqa: N801 - the name programs use
     Await it to get a :class:`Server`, or use it as an asynchronous context manager to have it closed as well.
 
     Args:
-        handler: Coroutine function, called with a :class:`ServerConnection` for each client. When it returns, the connection
-            is closed with 1000; when it raises, that is logged and the connection is closed with 1011.
+        handler: Coroutine function, called with a :class:`ServerConnection` for each client. When it returns, the
+            connection is closed with 1000; when it raises, that is logged and the connection is closed with 1011.
         host: Address or addresses to listen on; None: all interfaces.
         port: Port to listen on; 0 or None: a free one.
-        origins: Acceptable values of the Origin header: strings, compiled patterns that must match the whole value, None
-            for requests without the header.
+        origins: Acceptable values of the Origin header: strings, compiled patterns that must match the whole value,
+            None for requests without the header.
         extensions: Extensions to accept, in order of preference.
         subprotocols: Subprotocols to accept, in order of preference; a client must offer one of them.
         select_subprotocol: Chooses the subprotocol instead: called with the connection and what the client offers.
         compression: "deflate" accepts permessage-deflate (RFC 7692); None does not.
-        process_request: Function or coroutine function, called with the connection and the :class:`Request` before any check;
-            a :class:`Response` that it returns is the answer.
-        process_response: Function or coroutine function, called with the connection, the request and the :class:`Response`,
-            which it may change or replace.
+        process_request: Function or coroutine function, called with the connection and the :class:`Request` before any
+            check; a :class:`Response` that it returns is the answer.
+        process_response: Function or coroutine function, called with the connection, the request and the
+            :class:`Response`, which it may change or replace.
         server_header: Value of the Server header; None removes it.
         open_timeout: Seconds for the whole opening handshake; None: no limit.
         ping_interval: Seconds between keepalive pings; None: none are sent.
