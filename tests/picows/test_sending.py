@@ -2,7 +2,6 @@
 
 import array
 import asyncio
-import logging
 import subprocess
 import sys
 import threading
@@ -323,43 +322,6 @@ async def test_another_thread_gets_a_runtime_error_that_says_so(open_session):
         assert all("thread" in text and "call_soon_threadsafe" in text for text in raised.values())
         session.transport.send(WSMsgType.TEXT, "only this")
         assert await session.peer.read_frame() == Frame(TEXT, b"only this")
-
-
-SENDS = {
-    "send": lambda t: t.send(WSMsgType.TEXT, "x"),
-    "send_message": lambda t: t.send_message(b"x"),
-    "send_reuse_external_bytearray": lambda t: t.send_reuse_external_bytearray(WSMsgType.TEXT, bytearray(15), 14),
-    "send_ping": lambda t: t.send_ping(b"x"),
-    "send_pong": lambda t: t.send_pong(b"x"),
-}
-
-
-@plain_only
-@pytest.mark.parametrize("end", ["close frame sent", "disconnected"])
-async def test_sends_after_the_end_are_ignored_counted_and_logged_once(open_session, end, caplog):
-    """After CLOSE was sent or the peer is gone: ignored, counted in `stats()`, the first one logged at WARNING."""
-    async with asyncio.timeout(5), open_session() as session:
-        transport, peer = session.transport, session.peer
-        if end == "disconnected":
-            peer.close()
-            await transport.wait_disconnected()
-        else:
-            transport.send_close(WSCloseCode.OK)
-            assert (await peer.read_frame()).opcode == CLOSE
-        before = transport.stats()
-        with caplog.at_level(logging.INFO, logger="picows"):
-            for send in SENDS.values():
-                send(transport)
-        after = transport.stats()
-        assert after.sends_after_close == len(SENDS)
-        assert (after.frames_sent, after.bytes_sent, after.pings_sent) == (
-            before.frames_sent,
-            before.bytes_sent,
-            before.pings_sent,
-        )
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
-        transport.disconnect()
-        assert await peer.read_to_end() == b"" if end == "close frame sent" else True
 
 
 @plain_only
