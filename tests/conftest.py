@@ -62,11 +62,9 @@ def _count_wider_fixtures(item: pytest.Item) -> int:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector away from pytest's own objects: a collection after each test is then quick."""
+    """Make one loop of each kind: libuv's first opens a pipe that stays, no leak of the test that comes first."""
     for new_loop in LOOP_FACTORIES.values():
-        new_loop().close()  # libuv's first loop opens a pipe that stays: not a leak of the test that comes first
-    gc.collect()
-    gc.freeze()
+        new_loop().close()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -91,16 +89,24 @@ def test_loops() -> list[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture(autouse=True)
-def leak_guard(request: pytest.FixtureRequest, test_loops: list[asyncio.AbstractEventLoop]) -> Iterator[None]:
-    """Fail the test that leaves a socket or a future, or, by a ResourceWarning, a transport."""
+def leak_guard(
+    request: pytest.FixtureRequest, test_loops: list[asyncio.AbstractEventLoop], loop_errors: leaks.LoopErrors
+) -> Iterator[None]:
+    """Fail the test that leaves a socket, a future, an error that nobody looked at, or an unclosed transport."""
+    # What lives now is kept out of the collection that ends the test: the whole heap would take longer than the test.
+    gc.collect()
+    gc.freeze()
     before = leaks.open_sockets()
     yield
     if not request.node.stash.get(_call_passed, False):
         return
+    # What is dropped with an exception that nobody asked for, or unclosed, says so when it dies.
+    gc.collect()
     futures = [future for loop in test_loops for future in leaks.pending_futures(loop)]
     assert not futures, "the test left futures that nobody completed:\n" + "\n".join(futures)
     sockets = leaks.open_sockets() - before
     assert not sockets, "the test left descriptors:\n" + leaks.describe_sockets(sockets)
+    assert not loop_errors, "the loop's exception handler was called:\n" + loop_errors.describe()
 
 
 @pytest.fixture
@@ -110,7 +116,7 @@ async def loop_leak_guard(
     test_loops: list[asyncio.AbstractEventLoop],
     loop_errors: leaks.LoopErrors,
 ) -> AsyncIterator[None]:
-    """Fail the test that leaves a task, a connection, or an error that nobody looked at.
+    """Fail the test that leaves a task or a connection.
 
     It stands on `leak_guard`, which therefore looks for descriptors after this one gave connections the time to close.
     """
@@ -125,8 +131,6 @@ async def loop_leak_guard(
     assert not sockets, "the test left connections:\n" + leaks.describe_sockets(sockets)
     tasks = leaks.other_tasks()
     assert not tasks, "the test left tasks:\n" + "\n".join(tasks)
-    gc.collect()  # a task or future with an exception that was never retrieved reports it when it dies
-    assert not loop_errors, "the loop's exception handler was called:\n" + loop_errors.describe()
 
 
 @pytest.fixture(scope="session")

@@ -44,8 +44,7 @@ def other_tasks() -> list[str]:
 
 
 def pending_futures(loop: asyncio.AbstractEventLoop) -> list[str]:
-    """Futures of a closed loop that somebody keeps and nobody completed."""
-    gc.collect()
+    """Futures of a closed loop that somebody keeps and nobody completed, among what is not frozen."""
     return [
         repr(thing)
         for thing in gc.get_objects()
