@@ -1,9 +1,10 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from typing_extensions import Buffer
+
 from picows.enums import WSMsgType
 from picows.transport import WSTransport
-from typing_extensions import Buffer
 
 class WSBroadcastResult(NamedTuple):
     sent: int

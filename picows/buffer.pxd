@@ -16,6 +16,7 @@ cdef class ReadBuffer:
 
     @staticmethod
     cdef ReadBuffer allocate(size_t size)
+
     @staticmethod
     cdef ReadBuffer over(bytes keeper, size_t pos, size_t size)
 

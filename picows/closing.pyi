@@ -1,5 +1,6 @@
-from picows.enums import WSCloseCode
 from typing_extensions import disjoint_base
+
+from picows.enums import WSCloseCode
 
 @disjoint_base
 class WSCloseInfo:

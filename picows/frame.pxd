@@ -7,8 +7,9 @@ from picows.enums cimport WSCloseCode, WSMsgType
 
 cdef class WSFrame:
     cdef:
-        char* payload_ptr                # unmasked payload; valid while the frame is held, or until the callback returns
-        readonly Py_ssize_t payload_size # bytes
+        # unmasked payload; valid while the frame is held, or until the callback returns
+        char* payload_ptr
+        readonly Py_ssize_t payload_size  # bytes
         readonly Py_ssize_t tail_size    # bytes behind this frame in the same read
         readonly WSMsgType msg_type
         readonly bint fin

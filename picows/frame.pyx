@@ -10,7 +10,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
-from picows.enums cimport WSCloseCode, WSMsgType
+from picows.enums cimport WSCloseCode
 
 cdef enum:
     SMALL_PAYLOAD = 4096   # bytes: below it a kept payload moves out, so that it pins at most 16 times its size
@@ -100,10 +100,10 @@ cdef class WSFrame:
         self.exports -= 1
 
     def __str__(self):
+        bits = f"fin={bool(self.fin)}, rsv1={bool(self.rsv1)}, rsv2={bool(self.rsv2)}, rsv3={bool(self.rsv3)}"
         return (
-            f"WSFrame({_NAMES[int(self.msg_type)]}, fin={bool(self.fin)}, rsv1={bool(self.rsv1)}, rsv2={bool(self.rsv2)}, "
-            f"rsv3={bool(self.rsv3)}, last_in_buffer={bool(self.last_in_buffer)}, payload_sz={self.payload_size}, "
-            f"tail_sz={self.tail_size})"
+            f"WSFrame({_NAMES[int(self.msg_type)]}, {bits}, last_in_buffer={bool(self.last_in_buffer)}, "
+            f"payload_sz={self.payload_size}, tail_sz={self.tail_size})"
         )
 
     def __repr__(self):

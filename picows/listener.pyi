@@ -1,6 +1,7 @@
+from typing_extensions import disjoint_base
+
 from picows.frame import WSFrame
 from picows.transport import WSTransport
-from typing_extensions import disjoint_base
 
 @disjoint_base
 class WSListener:

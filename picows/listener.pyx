@@ -56,7 +56,8 @@ cdef class WSListener:
         return frame.msg_type == WSMsgType.PONG
 
     cpdef pause_writing(self):
-        """The transport's write buffer went over its high-water mark: whoever can wait should. Sending stays possible."""
+        """The transport's write buffer went over its high-water mark: whoever can wait should. Sending stays possible.
+        """
 
     cpdef resume_writing(self):
         """The transport's write buffer drained below its low-water mark."""

@@ -318,5 +318,3 @@ def server_protocol_factory(
 ) -> Callable[[], ServerProtocol]:
     """What ``create_server`` calls for each connection."""
     return functools.partial(ServerProtocol, loop, options, policy, listener_factory)
-
-

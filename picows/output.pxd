@@ -54,9 +54,15 @@ cdef class Output:
     cdef int _gather(self, uint8_t opcode, const uint8_t* payload, size_t size, bint fin, uint8_t rsv) except -1
     cdef bint _is_direct(self) except -1
     cdef int _send_masked(self, uint8_t opcode, const uint8_t* payload, size_t size, bint fin, uint8_t rsv) except -1
-    cdef int _send_in_slices(self, const uint8_t* header, size_t header_size, const uint8_t* payload, size_t size, unsigned int key) except -1
-    cdef int _send_unmasked(self, uint8_t opcode, const uint8_t* payload, size_t size, object keeper, bint fin, uint8_t rsv) except -1
-    cdef int _send_two(self, const uint8_t* header, size_t header_size, const uint8_t* payload, size_t size, object keeper) except -1
+    cdef int _send_in_slices(
+        self, const uint8_t* header, size_t header_size, const uint8_t* payload, size_t size, unsigned int key
+    ) except -1
+    cdef int _send_unmasked(
+        self, uint8_t opcode, const uint8_t* payload, size_t size, object keeper, bint fin, uint8_t rsv
+    ) except -1
+    cdef int _send_two(
+        self, const uint8_t* header, size_t header_size, const uint8_t* payload, size_t size, object keeper
+    ) except -1
     cdef int _write_copy(self, const uint8_t* data, size_t size) except -1
     cdef int _hand_over(self, object data, object more=*) except -1
     cdef int _write_in_parts(self, object data) except -1

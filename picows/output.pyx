@@ -74,7 +74,9 @@ cdef void give_block(uint8_t* block):
 cdef class Output:
     """Sends frames through a socket and its transport, in order."""
 
-    def __init__(self, transport, *, int fd, bint is_client_side, bint is_secure, bint coalesce, schedule_flush, on_failure):
+    def __init__(
+        self, transport, *, int fd, bint is_client_side, bint is_secure, bint coalesce, schedule_flush, on_failure
+    ):
         self._transport = transport
         self._write = transport.write
         self._backlog_size = transport.get_write_buffer_size
@@ -112,7 +114,9 @@ cdef class Output:
         return self._send_unmasked(opcode, payload, size, keeper, fin, rsv)
 
     cdef int send_in_place(self, uint8_t opcode, uint8_t* payload, size_t size, bint fin, uint8_t rsv) except -1:
-        """Send a frame whose payload may be masked where it is; WS_MAX_HEADER_SIZE bytes before it are free for the header."""
+        """Send a frame whose payload may be masked where it is; WS_MAX_HEADER_SIZE bytes before it are free for the
+        header.
+        """
         cdef size_t header_size = ws_header_size(size, self._is_client_side)
         cdef uint32_t key = 0
         self.flush()
@@ -411,7 +415,9 @@ cdef class Output:
         return 0
 
     cdef int _write_in_parts(self, object data) except -1:
-        """A TLS transport passes each write on whole and counts only what it holds itself: without parts it would never pause."""
+        """A TLS transport passes each write on whole and counts only what it holds itself: without parts it would never
+        pause.
+        """
         cdef Py_ssize_t size = len(data)
         cdef Py_ssize_t done
         if not self._is_secure or size <= TLS_PART_SIZE:

@@ -23,12 +23,13 @@ cdef class FrameParser:
         # What comes after them: part of a small frame, or what a pause held back.
         ReadBuffer _rest
         bint is_held_back               # whole frames may wait: take_rest() before the next read
-        # A frame that did not arrive whole: its payload goes straight to the memory of the bytes that the frame will own.
+        # A frame that did not arrive whole: its payload goes straight to the bytes that the frame will own.
         ws_frame_header _large_header
         bytes _large_payload            # as large as the payload, or less as long as little has come
         size_t _large_filled            # bytes received
         size_t _large_unmasked          # bytes unmasked and checked
-        object _large_failure           # what was found wrong with it, a WSProtocolError for next_frame to raise, or None
+        # what was found wrong with it, a WSProtocolError for next_frame to raise, or None
+        object _large_failure
         WSFrame _spare                  # reused while nobody else holds it
 
     cdef object read_target(self, size_t least)
@@ -51,7 +52,9 @@ cdef class FrameParser:
     cdef size_t _room(self, size_t kept)
     cdef int _received_aside(self, size_t size) except -1
     cdef int _fail(self, int status, const ws_frame_header* header) except -1
-    cdef int _set_rest(self, const uint8_t* first, size_t first_size, const uint8_t* second, size_t second_size) except -1
+    cdef int _set_rest(
+        self, const uint8_t* first, size_t first_size, const uint8_t* second, size_t second_size
+    ) except -1
     cdef int _begin_large(self, const ws_frame_header* header) except -1
     cdef size_t _large_missing(self)
     cdef int _large_received(self, size_t size) except -1

@@ -16,7 +16,8 @@ from picows.buffer cimport READ_SIZE
 from picows.closing cimport violation
 from picows.enums cimport WSMsgType
 from picows.native cimport (
-    MASK, WS_INCOMPLETE, WS_OK, WS_OPCODE_CLOSE, WS_RSV1, WS_RSV2, WS_RSV3, ws_check_close, ws_check_header, ws_check_text,
+    MASK, WS_INCOMPLETE, WS_OK, WS_OPCODE_CLOSE, WS_RSV1, WS_RSV2, WS_RSV3, ws_check_close, ws_check_header,
+    ws_check_text,
     ws_clock_ns, ws_decode_header, ws_end_frame, ws_frame_wants_text_check, ws_key_at, ws_recv, ws_would_block,
 )
 
@@ -35,7 +36,7 @@ cdef extern from *:
 
 cdef enum:
     SMALL_FRAME = 16384        # bytes: a smaller partial frame waits in `_rest` and is read again with what follows
-    RESERVED_AT_ONCE = 1 << 20 # bytes: larger payloads are reserved when ARRIVED_FIRST of them have come
+    RESERVED_AT_ONCE = 1 << 20  # bytes: larger payloads are reserved when ARRIVED_FIRST of them have come
     ARRIVED_FIRST = 65536      # bytes
 
 cdef class FrameParser:
@@ -176,12 +177,12 @@ cdef class FrameParser:
         if status != WS_OK:
             self._fail(status, &header)
         self._pos = payload + header.payload_len
-        return self._make_frame(&header, payload, self._source)
+        return self._make_frame(&header, payload, self._source)  # hot: the frame itself is counted
 
     cdef WSFrame _make_frame(self, const ws_frame_header* header, uint8_t* payload, object owner):  # hot
         cdef WSFrame frame = self._spare
         if frame is None:
-            frame = WSFrame.__new__(WSFrame)
+            frame = WSFrame.__new__(WSFrame)  # hot: only when the last one was kept
             self._spare = frame
         if frame.owner is not owner:
             frame.owner = owner
@@ -302,7 +303,9 @@ cdef class FrameParser:
             size += self._large_filled
         return size
 
-    cdef int _set_rest(self, const uint8_t* first, size_t first_size, const uint8_t* second, size_t second_size) except -1:
+    cdef int _set_rest(
+        self, const uint8_t* first, size_t first_size, const uint8_t* second, size_t second_size
+    ) except -1:
         cdef ReadBuffer rest = ReadBuffer.allocate(first_size + second_size)
         if first_size > 0:
             memcpy(rest.data, first, first_size)

@@ -2,11 +2,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from picows.listener import WSListener
-from picows.options import ConnectionOptions
-from picows.options import PICOWS_DEBUG_LL as PICOWS_DEBUG_LL
-from picows.transport import TransportOwner, WSTransport
 from typing_extensions import disjoint_base
+
+from picows.listener import WSListener
+from picows.options import PICOWS_DEBUG_LL as PICOWS_DEBUG_LL
+from picows.options import ConnectionOptions
+from picows.transport import TransportOwner, WSTransport
 
 @disjoint_base
 class ConnectionProtocol(TransportOwner):
@@ -26,9 +27,7 @@ class ConnectionProtocol(TransportOwner):
     def handshake_ended(self, exc: Exception | None) -> None: ...
     def write_handshake(self, data: bytes) -> None: ...
     def set_handshake_deadline(self, seconds: float, callback: Callable[[], object]) -> None: ...
-    def start(
-        self, request: bytes, response: bytes, listener: WSListener, rest: bytes
-    ) -> WSTransport: ...
+    def start(self, request: bytes, response: bytes, listener: WSListener, rest: bytes) -> WSTransport: ...
     def feed(self, data: bytes) -> None: ...
     def finish(self) -> None: ...
     def abort(self) -> None: ...

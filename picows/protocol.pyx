@@ -13,7 +13,7 @@ import socket
 
 from libc.stdint cimport int64_t, uint8_t
 from picows.buffer cimport thread_pool
-from picows.enums cimport WSCloseCode, WSMsgType
+from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows.listener cimport WSListener, is_overridden, python_override
 from picows.native cimport ws_clock_ns
@@ -88,7 +88,9 @@ cdef class ConnectionProtocol(TransportOwner):
         self._set_deadline(seconds, callback)
 
     def start(self, request, response, WSListener listener, rest):
-        """The opening handshake succeeded, `request` and `response` are its heads: from now on bytes are frames, beginning with `rest`."""
+        """The opening handshake succeeded, `request` and `response` are its heads: from now on bytes are frames,
+        beginning with `rest`.
+        """
         cdef WSTransport transport
         transport = WSTransport(
             loop=self.loop, owner=self, output=self._output, logger=self._logger, request=request, response=response,
@@ -376,7 +378,7 @@ cdef class ConnectionProtocol(TransportOwner):
                     continue
             self._callback = ON_WS_FRAME
             if self._on_frame is not None:
-                self._on_frame(transport, frame)
+                self._on_frame(transport, frame)  # hot: the user's callback
             else:
                 listener.on_ws_frame(transport, frame)
             self._callback = NO_CALLBACK
@@ -411,7 +413,9 @@ cdef class ConnectionProtocol(TransportOwner):
         return is_pong
 
     cdef int _answer_ping(self, WSFrame frame) except -1:
-        """RFC 6455 section 5.5.3: only the latest ping needs an answer, and a peer that does not read gets no more than that."""
+        """RFC 6455 section 5.5.3: only the latest ping needs an answer, and a peer that does not read gets no more than
+        that.
+        """
         if not self._transport.can_send():
             return 0
         if self._is_write_paused:
@@ -513,7 +517,9 @@ cdef class ConnectionProtocol(TransportOwner):
         if callback != ON_WS_FRAME or self.options.disconnect_on_exception:
             self._callback_failed(exception, _CALLBACK_NAMES[callback])
             return
-        self._logger.error("on_ws_frame raised; disconnect_on_exception is False, so the connection goes on", exc_info=exception)
+        self._logger.error(
+            "on_ws_frame raised; disconnect_on_exception is False, so the connection goes on", exc_info=exception
+        )
         if self._has_received_close and self._state == OPEN:
             self._complete_close_after_error()
 
@@ -525,7 +531,9 @@ cdef class ConnectionProtocol(TransportOwner):
         self._complete_close()
 
     def _report_failure(self, exception, name):
-        """What the user's code raised belongs to whoever waits for the connection's end; a server has nobody, so it logs."""
+        """What the user's code raised belongs to whoever waits for the connection's end; a server has nobody, so it
+        logs.
+        """
         if self.is_client_side:
             self._transport.fail_with(exception)
         else:

@@ -70,7 +70,9 @@ cdef class WSTransport:
 
     cdef int deliver_held_back(self) except -1
     cdef int send_object(self, int opcode, object message, bint fin, uint8_t rsv) except -1
-    cdef int _send(self, int opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv) except -1
+    cdef int _send(
+        self, int opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv
+    ) except -1
     cdef int send_control(self, int opcode, object message) except -1
     cdef bint can_send(self)
     cdef bint can_broadcast(self) except -1

@@ -1,13 +1,14 @@
 import asyncio
-from typing import Any, Never
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, Never
+
+from typing_extensions import Buffer, disjoint_base
 
 from picows.closing import WSCloseHandshake
 from picows.enums import WSCloseCode, WSMsgType
 from picows.http_message import WSUpgradeRequest, WSUpgradeResponse
 from picows.options import PICOWS_DEBUG_LL as PICOWS_DEBUG_LL
-from typing_extensions import Buffer, disjoint_base
 
 _Payload = str | Buffer | None
 

@@ -11,10 +11,9 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8String
-from picows.closing cimport WSCloseHandshake, WSCloseInfo, close_info, close_payload, close_payload_from
+from picows.closing cimport WSCloseHandshake, close_info, close_payload, close_payload_from
 from picows.enums cimport NoResult, WSCloseCode, WSMsgType
 from picows.native cimport WS_MAX_CONTROL_PAYLOAD, WS_MAX_HEADER_SIZE, WS_RSV1, WS_RSV2, WS_RSV3, ws_clock_ns
-from picows.output cimport Output
 
 from picows.http11 import restore_request, restore_response
 from picows.options import PICOWS_DEBUG_LL
@@ -133,7 +132,8 @@ cdef class WSTransport:
 
     @property
     def underlying_transport(self):
-        """The asyncio transport. Writing to it directly is possible between frames; gathered frames are flushed first."""
+        """The asyncio transport. Writing to it directly is possible between frames; gathered frames are flushed first.
+        """
         return self.output.share()
 
     @property
@@ -182,7 +182,8 @@ cdef class WSTransport:
             self.send_object(<int> msg_type, message, fin, rsv_bits(rsv1, rsv2, rsv3))
 
     cpdef send_message(self, message):
-        """Send a whole message in one frame: TEXT for a str, BINARY for bytes-like objects; otherwise as :meth:`send`."""
+        """Send a whole message in one frame: TEXT for a str, BINARY for bytes-like objects; otherwise as :meth:`send`.
+        """
         if not self._may_send("a message"):
             return
         self.send_object(WSMsgType.TEXT if isinstance(message, str) else WSMsgType.BINARY, message, True, 0)
@@ -215,8 +216,8 @@ cdef class WSTransport:
         cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer)
         if msg_offset < WS_MAX_HEADER_SIZE or msg_offset > size:
             raise ValueError(
-                f"msg_offset is {msg_offset}; it must be from {WS_MAX_HEADER_SIZE} (room for the header) to the buffer's "
-                f"length {size}"
+                f"msg_offset is {msg_offset}; it must be from {WS_MAX_HEADER_SIZE} (room for the header) to the "
+                f"buffer's length {size}"
             )
         self.send_reuse_external_buffer(
             msg_type, PyByteArray_AS_STRING(buffer) + msg_offset, size - msg_offset, fin, rsv1, rsv2, rsv3
@@ -278,7 +279,8 @@ cdef class WSTransport:
         closing.recv_then_sent = closing.recv is not None
         self.is_close_frame_sent = True
         self.output.send_frame(
-            WSMsgType.CLOSE, <const uint8_t*> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), payload, True, 0, False
+            WSMsgType.CLOSE, <const uint8_t*> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), payload, True, 0,
+            False,
         )
         if self._owner is not None:
             self._owner.close_frame_sent()
@@ -477,11 +479,14 @@ cdef class WSTransport:
         finally:
             PyBuffer_Release(&view)
 
-    cdef int _send(self, int opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv) except -1:
+    cdef int _send(
+        self, int opcode, const char* payload, Py_ssize_t size, object keeper, bint fin, uint8_t rsv
+    ) except -1:
         if self.logs_debug:
             self.logger.log(PICOWS_DEBUG_LL, "send frame: opcode=%d, fin=%d, payload %d bytes", opcode, fin, size)
         return self.output.send_frame(
-            <uint8_t> opcode, <const uint8_t*> payload, size, keeper, fin, rsv, self._owner is not None and self._owner.has_more_input()
+            <uint8_t> opcode, <const uint8_t*> payload, size, keeper, fin, rsv,
+            self._owner is not None and self._owner.has_more_input(),
         )
 
     cdef int send_control(self, int opcode, object message) except -1:
@@ -497,7 +502,8 @@ cdef class WSTransport:
         return self.can_send()
 
     cdef int expect_pong(self, object callback) except -1:
-        """Auto ping is about to ping; `callback` is called when the answer comes and returns the round trip in seconds."""
+        """Auto ping is about to ping; `callback` is called when the answer comes and returns the round trip in seconds.
+        """
         self.expects_pong = True
         self._auto_pong_waiter = callback
         return 0
@@ -557,7 +563,8 @@ cdef class WSTransport:
     cdef int _check_thread(self) except -1:
         if PyThread_get_thread_ident() != self._thread_id:
             raise RuntimeError(
-                "WSTransport belongs to the thread of its event loop: from other threads use loop.call_soon_threadsafe()"
+                "WSTransport belongs to the thread of its event loop: from other threads use "
+                "loop.call_soon_threadsafe()"
             )
         return 0
 
