@@ -68,7 +68,10 @@ def broadcast(transports, WSMsgType msg_type, message, *, max_backlog=None):
         except Exception as exc:   # a transport's own, for example of a loop that was closed
             failed.append((transport, exc))
         else:
-            sent += 1
+            if transport.output.is_stopped():
+                failed.append((transport, transport.disconnect_cause))
+            else:
+                sent += 1
     return WSBroadcastResult(sent, tuple(skipped), tuple(failed))
 
 

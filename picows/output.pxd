@@ -18,6 +18,7 @@ cdef class Output:
         bint _may_have_backlog         # the transport may hold bytes that must leave before ours
         bint _is_shared                # somebody else may write to the transport, or close it
         bint _is_stopped
+        object _on_written             # called when that is over
         list _deferred                 # while the transport is being written to: what callbacks send meanwhile
         # Frames gathered for one write.
         uint8_t* _gathered
@@ -46,6 +47,7 @@ cdef class Output:
     cdef object share(self)
     cdef int stop(self) except -1
     cdef int lose(self) except -1
+    cdef int when_written(self, object callback) except -1
     cdef size_t backlog(self) except? 0
     cdef bint sent_in_read(self)
     cdef bint is_stopped(self)

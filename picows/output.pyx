@@ -412,6 +412,18 @@ cdef class Output:
                 self._write_in_parts(self._deferred.pop(0))
         finally:
             self._deferred = None
+        if self._on_written is not None:
+            callback = self._on_written
+            self._on_written = None
+            callback()
+        return 0
+
+    cdef int when_written(self, object callback) except -1:
+        """Call back when the transport has all of the frame that is being handed to it: now, unless that is under way."""
+        if self._deferred is None:
+            callback()
+        else:
+            self._on_written = callback
         return 0
 
     cdef int _write_in_parts(self, object data) except -1:

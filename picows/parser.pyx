@@ -262,7 +262,7 @@ cdef class FrameParser:
         """The delivery is over: keep what is left of it, give the scratch back.
 
         Args:
-            hold_back: Whole frames may be left; they wait for `take_rest`.
+            hold_back: Whole frames among what is left wait for `take_rest`.
         """
         cdef size_t left = self._end - self._pos
         cdef size_t used_end
@@ -271,7 +271,7 @@ cdef class FrameParser:
                 self._set_rest(self._pos, left, NULL, 0)
             else:
                 self._set_rest(self._pos, left, self._rest.data, self._rest.size)
-        if hold_back:
+        if hold_back and (left > 0 or (self._large_payload is not None and self._large_missing() == 0)):
             self.is_held_back = True
         if self._spare is not None:
             self._spare.owner = None

@@ -11,7 +11,7 @@ waits without a deadline.
 import errno
 import socket
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from picows.buffer cimport thread_pool
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
@@ -282,7 +282,7 @@ cdef class ConnectionProtocol(TransportOwner):
             self._output.flush()
         self._output.stop()
         if graceful:
-            self._peer.close()
+            self._output.when_written(self._peer.close)
         else:
             self._peer.abort()
         return 0
@@ -341,11 +341,13 @@ cdef class ConnectionProtocol(TransportOwner):
 
     cdef int _deliver_until_done(self) except -1:
         cdef bint was_paused
+        cdef uint64_t delivered = self._transport.frames_received
         while True:
             try:
                 self._deliver_frames()
                 was_paused = self._is_paused
-                if self._wants_read_end and self._state == OPEN:
+                if self._wants_read_end and self._state == OPEN and self._transport.frames_received > delivered:
+                    delivered = self._transport.frames_received
                     self._callback = ON_READ_END
                     if self._on_read_end is not None:
                         self._on_read_end(self._transport)
@@ -560,7 +562,8 @@ cdef class ConnectionProtocol(TransportOwner):
         if exc.errno in _READABLE_AFTER and not self._is_paused:
             self._set_deadline(CLOSE_TIMEOUT, self.abort)
         else:
-            self.abort()
+            # Not abort() of our own, which drops what a pause holds back.
+            self._peer.abort()
 
     cdef int _set_deadline(self, double seconds, object callback) except -1:
         """The one timer of the connection's present step; a later step replaces it."""

@@ -52,7 +52,8 @@ static inline int ws_check_header(const ws_frame_rules *rules, const ws_frame_he
     const unsigned known_opcodes = 0x0707;
     if (!(known_opcodes >> header->opcode & 1))
         return WS_ERR_OPCODE;
-    if (rules->strict && (header->rsv & ~rules->allowed_rsv))
+    /* RFC 7692 section 6.1, and no other extension needs them there: control frames have none. */
+    if (rules->strict && (header->rsv & ~(ws_is_control(header->opcode) ? 0u : rules->allowed_rsv)))
         return WS_ERR_RSV;
     if (header->has_mask != rules->expects_mask)
         return header->has_mask ? WS_ERR_MASK_UNEXPECTED : WS_ERR_MASK_MISSING;
