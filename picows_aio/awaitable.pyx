@@ -1,20 +1,21 @@
 # cython: auto_pickle=False, autotestdict=False
 """Awaitables without a coroutine object, and waiters without a future.
 
-An `Operation` is what `recv()` or `send()` returns: a coroutine as far as `await`, asyncio's tasks and
-`collections.abc.Coroutine` can tell. When there is nothing to wait for, it finishes in its first step without touching
-the event loop. Otherwise it yields a `Waiter`, a future as far as a task can tell; `wake()` then steps the task at
-once, in the caller's turn of the loop, instead of scheduling that.
+An `Operation` is what `recv()` or `send()` returns: a coroutine as far as `await`, asyncio's tasks and `collections.abc.Coroutine` can
+tell. When there is nothing to wait for, it finishes in its first step without touching the event loop. Otherwise it yields a `Waiter`,
+a future as far as a task can tell; `wake()` then steps the task at once, in the caller's turn of the loop, instead of scheduling that.
 """
 
 import asyncio
 
+cimport cython
 from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF, PyObject
 
 cdef extern from "Python.h":
     ctypedef int (*sendfunc)(PyObject*, PyObject*, PyObject**) except -1
     ctypedef PyObject* (*iternextfunc)(PyObject*) except? NULL
+    ctypedef PyObject* (*unaryfunc)(PyObject*) except NULL
     int PYGEN_RETURN
     int PYGEN_NEXT
     void PyErr_SetObject(object type, object value) noexcept
@@ -24,13 +25,14 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    static void ws_set_step_slots(PyTypeObject *type, iternextfunc next, sendfunc send)
+    static void ws_set_step_slots(PyTypeObject *type, unaryfunc await, iternextfunc next, sendfunc send)
     {
-        type->tp_iternext = next;
+        type->tp_as_async->am_await = await;
         type->tp_as_async->am_send = send;
+        type->tp_iternext = next;
     }
     """
-    void ws_set_step_slots(PyTypeObject* type, iternextfunc next, sendfunc send) noexcept
+    void ws_set_step_slots(PyTypeObject* type, unaryfunc await_, iternextfunc next, sendfunc send) noexcept
 
 cdef enum:
     RETURNED = 1    # what _step() made
@@ -234,9 +236,8 @@ cdef class Operation:
         self._inner = None
 
     def __await__(self):
-        if self.state != CREATED:
-            raise RuntimeError("cannot reuse already awaited coroutine")
-        return self
+        # `await` itself takes step_await(); only who calls this method needs an iterator that can be iterated over.
+        return Steps(step_await_checked(self))
 
     def __next__(self):
         raise NotImplementedError   # replaced by make_steppable()
@@ -330,6 +331,44 @@ cdef class Operation:
             PyErr_WarnFormat(RuntimeWarning, 1, b"coroutine '%U' was never awaited", <PyObject*> name)
 
 
+@cython.final
+cdef class Steps:
+    """An operation for ``yield from``: an iterable, which a coroutine must not be."""
+
+    cdef Operation _operation
+
+    def __init__(self, operation):
+        self._operation = operation
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self._operation.send(None)
+
+    def send(self, value):
+        return self._operation.send(value)
+
+    def throw(self, typ, value=None, traceback=None):
+        return self._operation.throw(typ, value, traceback)
+
+    def close(self):
+        self._operation.close()
+
+
+cdef Operation step_await_checked(Operation operation):
+    if operation.state != CREATED:
+        raise RuntimeError("cannot reuse already awaited coroutine")
+    return operation
+
+
+cdef PyObject* step_await(PyObject* self) except NULL:
+    """am_await."""
+    cdef Operation operation = step_await_checked(<Operation> self)
+    Py_INCREF(operation)
+    return <PyObject*> operation
+
+
 cdef int step_send(PyObject* self, PyObject* sent, PyObject** result) except -1:
     """am_send: a result without a StopIteration."""
     cdef Operation operation = <Operation> self
@@ -359,5 +398,5 @@ cdef PyObject* step_next(PyObject* self) except? NULL:
 
 cdef int make_steppable(type cls) except -1:
     """Give a concrete operation class its C slots: they are inherited before they can be set in the base class."""
-    ws_set_step_slots(<PyTypeObject*> cls, step_next, step_send)
+    ws_set_step_slots(<PyTypeObject*> cls, step_await, step_next, step_send)
     return 0
