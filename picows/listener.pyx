@@ -38,7 +38,10 @@ cdef class WSListener:
         """The connection is gone. Called exactly once for each ``on_ws_connected``."""
 
     cpdef on_read_end(self, WSTransport transport):
-        """The last frame that one read brought was delivered: the place for work on a batch."""
+        """The last frame that one read brought was delivered: the place for work on a batch.
+
+        Also before the connection fails because of what the peer sent behind that frame.
+        """
 
     cpdef send_user_specific_ping(self, WSTransport transport):
         """Send what the peer has to answer; the default is ``transport.send_ping()``."""

@@ -64,6 +64,7 @@ cdef class ConnectionProtocol(TransportOwner):
     cdef int _received(self, size_t size) except -1
     cdef int _deliver(self) except -1
     cdef int _deliver_until_done(self) except -1
+    cdef int _call_on_read_end(self) except -1
     cdef int _deliver_frames(self) except -1
     cdef bint _intercepts(self, WSFrame frame) except -1
     cdef int _after_close_frame(self, WSFrame frame) except -1

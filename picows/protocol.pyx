@@ -16,7 +16,7 @@ from picows.buffer cimport thread_pool
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows.listener cimport WSListener, is_overridden, python_override
-from picows.native cimport ws_clock_ns
+from picows.native cimport ws_clock_ns, ws_would_block
 from picows.output cimport Output
 from picows.parser cimport FrameParser
 from picows.transport cimport TransportOwner, WSTransport
@@ -348,18 +348,22 @@ cdef class ConnectionProtocol(TransportOwner):
                 was_paused = self._is_paused
                 if self._wants_read_end and self._state == OPEN and self._transport.frames_received > delivered:
                     delivered = self._transport.frames_received
-                    self._callback = ON_READ_END
-                    if self._on_read_end is not None:
-                        self._on_read_end(self._transport)
-                    else:
-                        self._listener.on_read_end(self._transport)
-                    self._callback = NO_CALLBACK
+                    self._call_on_read_end()
                 if not was_paused or self._is_paused or self._state != OPEN:
                     return 0
             except Exception as exc:   # the peer broke the protocol, or the user's code failed
-                self._delivery_failed(exc)
+                self._delivery_failed(exc, self._transport.frames_received > delivered)
                 if self._state != OPEN:
                     return 0
+
+    cdef int _call_on_read_end(self) except -1:
+        self._callback = ON_READ_END
+        if self._on_read_end is not None:
+            self._on_read_end(self._transport)
+        else:
+            self._listener.on_read_end(self._transport)
+        self._callback = NO_CALLBACK
+        return 0
 
     cdef int _deliver_frames(self) except -1:  # hot
         cdef:
@@ -508,11 +512,13 @@ cdef class ConnectionProtocol(TransportOwner):
         self._report_failure(exception, name)
         return self._fail(exception)
 
-    def _delivery_failed(self, exception):
-        """The parser or a callback raised while frames were delivered."""
+    def _delivery_failed(self, exception, bint has_delivered):
+        """The parser or a callback raised; `has_delivered`: after frames that on_read_end has not been called for."""
         cdef Callback callback = self._callback
         self._callback = NO_CALLBACK
         if callback == NO_CALLBACK:
+            if has_delivered and self._wants_read_end:
+                self._end_read_before_failure()
             self._parser_failed(exception)
             return
         self._parser.forget_frame()
@@ -524,6 +530,14 @@ cdef class ConnectionProtocol(TransportOwner):
         )
         if self._has_received_close and self._state == OPEN:
             self._complete_close_after_error()
+
+    def _end_read_before_failure(self):
+        """Frames that came before the fault can still be answered: after the CLOSE that tells of it, nothing can."""
+        try:
+            self._call_on_read_end()
+        except Exception as exc:   # the user's code
+            self._callback = NO_CALLBACK
+            self._callback_failed(exc, _CALLBACK_NAMES[ON_READ_END])
 
     def _complete_close_after_error(self):
         if not self.options.enable_auto_close:
@@ -635,6 +649,10 @@ cdef class ConnectionProtocol(TransportOwner):
             if self._parser.received(received):
                 self._deliver()
             self._arm_poll()
+        elif received < 0 and not ws_would_block(received):
+            # The socket has told us its error and will not tell the transport: it has to hear of it.
+            self._logger.log(PICOWS_DEBUG_LL, "read failed: errno %d", -received)
+            self._peer.abort()
         elif received < 0:
             self._poll_ns = max(self._poll_ns // 2, <int64_t> self.options.busy_poll_ns // 16 + 1)
         return 0
