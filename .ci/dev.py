@@ -30,6 +30,8 @@ PACKAGES = ["picows", "picows_aio"]
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> None:
     """Show a command and run it; its failure ends everything."""
     print("+", *command, flush=True)
+    # Tools call others of their environment by name: cython-lint calls pycodestyle.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     status = subprocess.run(command, cwd=cwd, env=os.environ | environment, check=False).returncode
     if status:
         sys.exit(status if status > 0 else 1)
