@@ -137,6 +137,8 @@ def test_the_first_factory_that_accepts_an_offer_has_it():
         ("permessage-deflate; client_max_window_bits", "permessage-deflate; client_max_window_bits=10"),
     ):
         assert accept_extensions(fields(EXTENSIONS, offer), factories)[1] == answer
+    extensions, header = accept_extensions(fields(EXTENSIONS, "x-custom"), [CustomServerFactory()] * 2)
+    assert (len(extensions), header) == (1, "x-custom; seen=0")
 
 
 @pytest.mark.parametrize("value", ["", "a;;b", "a b", "a; b=", 'a; b="c d"'])

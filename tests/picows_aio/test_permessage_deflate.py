@@ -25,9 +25,16 @@ from picows_aio.frames import BINARY, CLOSE, CONT, PING, TEXT, Frame
 
 NAMES = ["server_no_context_takeover", "client_no_context_takeover", "server_max_window_bits", "client_max_window_bits"]
 VALUES = [None, "", "7", "9", "10", "12", "15", "16", "010", " 10", "10.", "ten", "1", "\u0661\u0662"]
-params = st.lists(
+any_params = st.lists(
     st.tuples(st.sampled_from(NAMES), st.none() | st.sampled_from(VALUES)) | st.just(("unknown", None)), max_size=5
 )
+possible_params = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(NAMES[:2], st.none())
+    | {"server_max_window_bits": st.integers(9, 15).map(str), "client_max_window_bits": st.integers(9, 15).map(str)},
+).map(lambda found: list(found.items()))
+offered_alone = st.just([("client_max_window_bits", None)])
+params = possible_params | any_params | offered_alone
 takeovers = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES[:2], st.booleans()))
 bits = st.none() | st.integers(9, 15)
 
