@@ -281,6 +281,20 @@ async def test_on_read_end_may_pause_and_send(open_session, side):
         assert await session.peer.read_frame() == Frame(TEXT, b"5 so far")
 
 
+async def test_on_read_end_comes_before_the_close_that_a_violation_causes(open_session, side):
+    """Frames that came before a violation in the same read can still be answered."""
+
+    class Answering(Batching):
+        def on_read_end(self, transport: WSTransport) -> None:
+            super().on_read_end(transport)
+            transport.send_message(f"{len(self.frames)} so far")
+
+    async with asyncio.timeout(5), open_session(Answering) as session:
+        session.peer.write_bytes(stream_for(side, *numbered(3)) + stream_for(side, Frame(11, b"reserved opcode")))
+        assert await session.peer.read_frame() == Frame(TEXT, b"3 so far")
+        assert (await session.peer.read_frame()).payload[:2] == (1002).to_bytes(2, "big")
+
+
 # Reassignment
 
 
