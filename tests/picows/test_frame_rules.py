@@ -47,7 +47,7 @@ def judge_header(header: FrameHeader, receiver: Receiver, message: Message | Non
             status
             for status, is_violated in [
                 ("OPCODE", header.opcode not in (0, 1, 2, 8, 9, 10)),
-                ("RSV", receiver.strict and header.rsv & ~receiver.allowed_rsv),
+                ("RSV", receiver.strict and header.rsv & ~(0 if is_control else receiver.allowed_rsv)),
                 ("MASK_MISSING", receiver.expects_mask and header.masking_key is None),
                 ("MASK_UNEXPECTED", not receiver.expects_mask and header.masking_key is not None),
                 ("CONTROL_FRAGMENTED", is_control and not header.fin),
@@ -237,6 +237,7 @@ VIOLATIONS = [
     *[(LAX, frame(opcode), "OPCODE") for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)],
     *[(CLIENT, frame(BINARY, rsv=rsv), "RSV") for rsv in (RSV1, RSV2, RSV3)],
     (replace(CLIENT, allowed_rsv=RSV1), frame(BINARY, rsv=RSV1 | RSV3), "RSV"),
+    (replace(CLIENT, allowed_rsv=RSV1), frame(PING, rsv=RSV1), "RSV"),
     (LAX, b"\x82\x7e\x00\x05hello", "LENGTH_NOT_MINIMAL"),
     (LAX, b"\x82\x7f\xff" + bytes(7), "LENGTH_HIGH_BIT"),
     # Section 5.4: fragments.
