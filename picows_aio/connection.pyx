@@ -52,7 +52,9 @@ def queue_bounds(max_queue):
     if low is None:
         low = high // 4
     if not 0 <= low <= high:
-        raise ValueError(f"max_queue must be None, a number of messages, or (high, low) with 0 <= low <= high, not {max_queue!r}")
+        raise ValueError(
+            f"max_queue must be None, a number of messages, or (high, low) with 0 <= low <= high, not {max_queue!r}"
+        )
     return high, low
 
 
@@ -160,7 +162,9 @@ cdef class Connection(WSListener):
 
     @property
     def close_code(self):
-        """Close code received from the peer (RFC 6455 section 7.1.5); None while open, 1006 when TCP dropped, 1005 when it had none."""
+        """Close code received from the peer (RFC 6455 section 7.1.5); None while open, 1006 when TCP dropped, 1005 when
+        it had none.
+        """
         if self._state != CLOSED:
             return None
         received = self._close_received()
@@ -278,12 +282,23 @@ cdef class Connection(WSListener):
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         """Called by the core: sort the frame into the queue."""
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self._check_reserved_bits(frame)
         if frame.msg_type == WSMsgType.PONG:
             self._pong_received(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:
             self._close_frame_received(frame.get_close_code(), frame.get_close_message())
         else:
             self._receive_message(frame)
+
+    def _check_reserved_bits(self, WSFrame frame):
+        """The core allows what any extension could use; here it is known what was negotiated (RFC 6455 section 5.2)."""
+        if self._extensions is not None:
+            return  # which take their bits out, and then none may be left
+        # RFC 7692 section 6: bit 1 says that a message is compressed, on its first frame.
+        is_first = frame.msg_type == WSMsgType.TEXT or frame.msg_type == WSMsgType.BINARY
+        if self._deflate is None or not is_first or frame.rsv2 or frame.rsv3:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
 
     cdef int _receive_message(self, WSFrame frame) except -1:
         cdef bint is_text
@@ -305,8 +320,6 @@ cdef class Connection(WSListener):
                 return self._enqueue(frame.get_payload_as_bytes(), frame.payload_size)
         if not self._is_compressed:
             return self._receive_fragment(is_text, frame.get_payload_as_bytes(), frame.fin)
-        if self._deflate is None:
-            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bit 1 is set, but no extension was negotiated")
         return self._receive_compressed(is_text, frame)
 
     def _receive_compressed(self, bint is_text, WSFrame frame):
@@ -504,6 +517,21 @@ cdef class Connection(WSListener):
         )
         return 0
 
+    # For broadcast()
+
+    @property
+    def core_transport(self):
+        """The :class:`picows.WSTransport` below, None before the opening handshake is complete."""
+        return self._transport
+
+    def is_sending_fragments(self):
+        """Whether a message is being sent in fragments, so that no other can be."""
+        return bool(self._is_sending_fragments)
+
+    def send_nowait(self, opcode, message):
+        """Send a whole message without regard to ``write_limit``."""
+        self._send_data(opcode, message, None, True)
+
     async def _send_later(self, message, text, compress):
         """Send what is more than one frame, or has to wait."""
         if isinstance(message, (str, bytes, bytearray, memoryview)):
@@ -523,7 +551,9 @@ cdef class Connection(WSListener):
             raise TypeError("data must be str, bytes, iterable, or async iterable")
 
     async def _send_fragments(self, fragments, text, compress):
-        """One frame for each fragment and an empty last one, because only the end of the source tells which was the last."""
+        """One frame for each fragment and an empty last one, because only the end of the source tells which was the
+        last.
+        """
         try:
             first = await anext(fragments)
         except StopAsyncIteration:
@@ -561,7 +591,8 @@ cdef class Connection(WSListener):
         self._transport.send_object(opcode, data, fin, 4 if is_first else 0)
 
     async def _take_turn(self):
-        """Wait until a message may begin. Messages begin in the order of their calls, and one call at a time is woken."""
+        """Wait until a message may begin. Messages begin in the order of their calls, and one call at a time is woken.
+        """
         cdef Waiter waiter
         has_turn = False
         await self._ensure_open()
@@ -767,7 +798,9 @@ cdef class Connection(WSListener):
         self._transport.disconnect(False)
 
     def _close_frame_received(self, WSCloseCode code, message):
-        """Answer with the same code and reason; the server ends TCP, the client lets it (RFC 6455 sections 5.5.1, 7.1.1)."""
+        """Answer with the same code and reason; the server ends TCP, the client lets it (RFC 6455 sections 5.5.1,
+        7.1.1).
+        """
         self._set_state(CLOSING)
         self._transport.send_close(code, message)
         self._arm_close_deadline()
@@ -802,7 +835,9 @@ cdef class Connection(WSListener):
             await self.close(CloseCode.INTERNAL_ERROR)
 
     def fail(self, code, reason, cause):
-        """Drop the connection after telling the peer why; ``cause`` becomes the cause of the ConnectionClosed exceptions."""
+        """Drop the connection after telling the peer why; ``cause`` becomes the cause of the ConnectionClosed
+        exceptions.
+        """
         if self._transport is None or self._state == CLOSED:
             return
         self._close_cause = cause
@@ -930,7 +965,9 @@ cdef object _fragment_kind(fragment):
 
 
 class _AsyncIterator:
-    """Iterates over an iterable where an asynchronous iterator is wanted. (A generator left half-way would need a task to be closed.)"""
+    """Iterates over an iterable where an asynchronous iterator is wanted. (A generator left half-way would need a task
+    to be closed.)
+    """
 
     def __init__(self, iterable):
         self._iterator = iter(iterable)
@@ -945,7 +982,8 @@ class _AsyncIterator:
 
 
 cdef int _opcode(message, text) except -1:
-    """TEXT or BINARY: what the type of a message, or of its first fragment, stands for, unless `text` says otherwise."""
+    """TEXT or BINARY: what the type of a message, or of its first fragment, stands for, unless `text` says otherwise.
+    """
     if text is None:
         return WSMsgType.TEXT if isinstance(message, str) else WSMsgType.BINARY
     return WSMsgType.TEXT if text else WSMsgType.BINARY
