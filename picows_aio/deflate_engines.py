@@ -65,7 +65,6 @@ class Engine(Protocol):
         """A decompressor."""
 
 
-@functools.cache
 def load_engine(name: str) -> Engine:
     """The module behind the name of an engine.
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from picows import WSCloseCode, WSProtocolError
 from picows_aio.deflate import DeflateCodec, DeflateParameters
-from picows_aio.deflate_engines import check_settings
-from picows_aio.exceptions import (
-    DuplicateParameter,
-    InvalidParameterName,
-    InvalidParameterValue,
-    NegotiationError,
-    PayloadTooBig,
-    ProtocolError,
-)
+from picows_aio.exceptions import NegotiationError, PayloadTooBig, ProtocolError
 from picows_aio.extensions.base import ClientExtensionFactory, Extension, ServerExtensionFactory
+from picows_aio.extensions.deflate_parameters import (
+    LEAST_WINDOW_BITS,
+    MAX_WINDOW_BITS,
+    Parameters,
+    check_bits,
+    check_compression,
+)
 from picows_aio.frames import CONT, CTRL_OPCODES, Frame
 from picows_aio.typing import ExtensionName, ExtensionParameter
 
@@ -33,10 +31,6 @@ __all__ = [
 T = TypeVar("T", bound=ClientExtensionFactory | ServerExtensionFactory)
 
 _NAME = ExtensionName("permessage-deflate")
-_TAKEOVER_PARAMETERS = ("server_no_context_takeover", "client_no_context_takeover")
-_WINDOW_PARAMETERS = ("server_max_window_bits", "client_max_window_bits")
-_WINDOW_VALUES = {str(bits): bits for bits in range(8, 16)}  # RFC 7692 section 7.1.2: no leading zeros
-_MAX_WINDOW_BITS = 15
 _LEAST_OWN_WINDOW_BITS = 9  # a smaller window of ours would hardly compress, so nobody asks for it by intention
 _DEFAULT_WINDOW_BITS = 12
 _DEFAULT_SETTINGS = {"memLevel": 5}
@@ -142,52 +136,6 @@ class PerMessageDeflate(Extension):
         return dataclasses.replace(frame, data=self.codec.compress(frame.data, frame.fin), rsv1=frame.opcode != CONT)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameters:
-    """Parameters of an offer or of a response (RFC 7692 section 7.1); True is a window parameter without a value."""
-
-    server_no_context_takeover: bool = False
-    client_no_context_takeover: bool = False
-    server_max_window_bits: int | None = None
-    client_max_window_bits: int | Literal[True] | None = None
-
-    @classmethod
-    def parse(cls, params: Sequence[ExtensionParameter], *, is_offer: bool) -> Self:
-        """Check parameters as they were received.
-
-        Raises:
-            DuplicateParameter, InvalidParameterName, InvalidParameterValue: They are not what RFC 7692 allows.
-        """
-        found: dict[str, Any] = {}
-        for name, value in params:
-            if name in found:
-                raise DuplicateParameter(name)
-            if name in _TAKEOVER_PARAMETERS:
-                if value is not None:
-                    raise InvalidParameterValue(name, value)
-                found[name] = True
-            elif name in _WINDOW_PARAMETERS:
-                if value is None and name == "client_max_window_bits" and is_offer:
-                    found[name] = True
-                elif value in _WINDOW_VALUES:
-                    found[name] = _WINDOW_VALUES[value]
-                else:
-                    raise InvalidParameterValue(name, value)
-            else:
-                raise InvalidParameterName(name)
-        return cls(**found)
-
-    def build(self) -> list[ExtensionParameter]:
-        """As they are sent."""
-        params: list[ExtensionParameter] = []
-        params += [(name, None) for name in _TAKEOVER_PARAMETERS if getattr(self, name)]
-        for name in _WINDOW_PARAMETERS:
-            bits = getattr(self, name)
-            if bits is not None:
-                params.append((name, None if bits is True else str(bits)))
-        return params
-
-
 class ClientPerMessageDeflateFactory(ClientExtensionFactory):
     """Offers permessage-deflate.
 
@@ -220,10 +168,10 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
         engine: str = "auto",
     ) -> None:
         if server_max_window_bits is not None:
-            _check_bits("server_max_window_bits", server_max_window_bits, min(_WINDOW_VALUES.values()))
+            check_bits("server_max_window_bits", server_max_window_bits, LEAST_WINDOW_BITS)
         if client_max_window_bits is not None and client_max_window_bits is not True:
-            _check_bits("client_max_window_bits", client_max_window_bits, _LEAST_OWN_WINDOW_BITS)
-        _check_compression("client_max_window_bits", compress_settings, threshold, engine)
+            check_bits("client_max_window_bits", client_max_window_bits, _LEAST_OWN_WINDOW_BITS)
+        check_compression("client_max_window_bits", compress_settings, threshold, engine)
         self.server_no_context_takeover = server_no_context_takeover
         self.client_no_context_takeover = client_no_context_takeover
         self.server_max_window_bits = server_max_window_bits
@@ -234,7 +182,7 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
 
     def get_request_params(self) -> Sequence[ExtensionParameter]:
         """Parameters of the offer."""
-        return _Parameters(
+        return Parameters(
             self.server_no_context_takeover,
             self.client_no_context_takeover,
             self.server_max_window_bits,
@@ -255,7 +203,7 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
         """
         if any(extension.name == self.name for extension in accepted_extensions):
             raise NegotiationError(f"received duplicate {self.name}")
-        chosen = _Parameters.parse(params, is_offer=False)
+        chosen = Parameters.parse(params, is_offer=False)
         if self.server_no_context_takeover and not chosen.server_no_context_takeover:
             raise NegotiationError("expected server_no_context_takeover")
         return PerMessageDeflate(
@@ -275,7 +223,7 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
             raise NegotiationError("expected server_max_window_bits")
         if limit is not None and chosen is not None and chosen > limit:
             raise NegotiationError("unsupported server_max_window_bits")
-        return chosen or _MAX_WINDOW_BITS
+        return chosen or MAX_WINDOW_BITS
 
     def _client_window_bits(self, chosen: int | None) -> int:
         """RFC 7692 section 7.1.2.2: a server may ask only if that was offered, and not for more."""
@@ -283,7 +231,7 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
         if limit is None and chosen is not None:
             raise NegotiationError("unexpected client_max_window_bits")
         if limit is None or limit is True:
-            return chosen or _MAX_WINDOW_BITS
+            return chosen or MAX_WINDOW_BITS
         if chosen is not None and chosen > limit:
             raise NegotiationError("unsupported client_max_window_bits")
         return chosen or limit
@@ -323,12 +271,12 @@ class ServerPerMessageDeflateFactory(ServerExtensionFactory):
         engine: str = "auto",
     ) -> None:
         if server_max_window_bits is not None:
-            _check_bits("server_max_window_bits", server_max_window_bits, _LEAST_OWN_WINDOW_BITS)
+            check_bits("server_max_window_bits", server_max_window_bits, _LEAST_OWN_WINDOW_BITS)
         if client_max_window_bits is not None:
-            _check_bits("client_max_window_bits", client_max_window_bits, min(_WINDOW_VALUES.values()))
+            check_bits("client_max_window_bits", client_max_window_bits, LEAST_WINDOW_BITS)
         elif require_client_max_window_bits:
             raise ValueError("require_client_max_window_bits needs client_max_window_bits")
-        _check_compression("server_max_window_bits", compress_settings, threshold, engine)
+        check_compression("server_max_window_bits", compress_settings, threshold, engine)
         self.server_no_context_takeover = server_no_context_takeover
         self.client_no_context_takeover = client_no_context_takeover
         self.server_max_window_bits = server_max_window_bits
@@ -352,8 +300,8 @@ class ServerPerMessageDeflateFactory(ServerExtensionFactory):
         """
         if any(extension.name == self.name for extension in accepted_extensions):
             raise NegotiationError(f"skipped duplicate {self.name}")
-        offered = _Parameters.parse(params, is_offer=True)
-        chosen = _Parameters(
+        offered = Parameters.parse(params, is_offer=True)
+        chosen = Parameters(
             self.server_no_context_takeover or offered.server_no_context_takeover,
             self.client_no_context_takeover or offered.client_no_context_takeover,
             _least(self.server_max_window_bits, offered.server_max_window_bits),
@@ -362,8 +310,8 @@ class ServerPerMessageDeflateFactory(ServerExtensionFactory):
         return chosen.build(), PerMessageDeflate(
             chosen.client_no_context_takeover,
             chosen.server_no_context_takeover,
-            chosen.client_max_window_bits or _MAX_WINDOW_BITS,
-            chosen.server_max_window_bits or _MAX_WINDOW_BITS,
+            chosen.client_max_window_bits or MAX_WINDOW_BITS,
+            chosen.server_max_window_bits or MAX_WINDOW_BITS,
             self.compress_settings,
             threshold=self.threshold,
             engine=self.engine,
@@ -380,26 +328,6 @@ class ServerPerMessageDeflateFactory(ServerExtensionFactory):
 
 def _least(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _check_bits(name: str, bits: int, least: int) -> None:
-    if not isinstance(bits, int):
-        raise TypeError(f"{name} must be a number of bits, not {bits!r}")
-    if isinstance(bits, bool) or not least <= bits <= _MAX_WINDOW_BITS:
-        raise ValueError(f"{name} must be between {least} and {_MAX_WINDOW_BITS}, not {bits!r}")
-
-
-def _check_compression(
-    window_parameter: str, settings: Mapping[str, Any] | None, threshold: int | None, engine: str
-) -> None:
-    settings = settings or {}
-    if "wbits" in settings:
-        raise ValueError(f"compress_settings must not include wbits, set {window_parameter} instead")
-    if "zdict" in settings:
-        raise ValueError("compress_settings must not include zdict, which the peer would have to know")
-    if threshold is not None and threshold < 0:
-        raise ValueError(f"threshold must be a number of bytes, not {threshold!r}")
-    check_settings(engine, settings)
 
 
 def enable_client_permessage_deflate(
