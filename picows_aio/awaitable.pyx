@@ -1,9 +1,10 @@
 # cython: auto_pickle=False, autotestdict=False
 """Awaitables without a coroutine object, and waiters without a future.
 
-An `Operation` is what `recv()` or `send()` returns: a coroutine as far as `await`, asyncio's tasks and `collections.abc.Coroutine` can
-tell. When there is nothing to wait for, it finishes in its first step without touching the event loop. Otherwise it yields a `Waiter`,
-a future as far as a task can tell; `wake()` then steps the task at once, in the caller's turn of the loop, instead of scheduling that.
+An `Operation` is what `recv()` or `send()` returns: a coroutine as far as `await`, asyncio's tasks and
+`collections.abc.Coroutine` can tell. When there is nothing to wait for, it finishes in its first step without touching
+the event loop. Otherwise it yields a `Waiter`, a future as far as a task can tell; `wake()` then steps the task at
+once, in the caller's turn of the loop, instead of scheduling that.
 """
 
 import asyncio

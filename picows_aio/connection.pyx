@@ -6,7 +6,7 @@ all there, the task that waits in `recv()` is stepped at once, inside the read c
 `async for` return are operations that finish in their first step whenever there is nothing to wait for.
 
 States: CONNECTING until `on_ws_connected`, OPEN, CLOSING once a CLOSE frame was sent or received, CLOSED when TCP is
-    gone. Nothing that was received is lost: messages stay readable in every state.
+gone. Nothing that was received is lost: messages stay readable in every state.
 """
 
 import asyncio
@@ -282,14 +282,17 @@ cdef class Connection(WSListener):
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         """Called by the core: sort the frame into the queue."""
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self._check_reserved_bits(frame)
-        if frame.msg_type == WSMsgType.PONG:
-            self._pong_received(frame.get_payload_as_bytes())
-        elif frame.msg_type == WSMsgType.CLOSE:
-            self._close_frame_received(frame.get_close_code(), frame.get_close_message())
-        else:
-            self._receive_message(frame)
+        try:
+            if frame.rsv1 or frame.rsv2 or frame.rsv3:
+                self._check_reserved_bits(frame)
+            if frame.msg_type == WSMsgType.PONG:
+                self._pong_received(frame.get_payload_as_bytes())
+            elif frame.msg_type == WSMsgType.CLOSE:
+                self._close_frame_received(frame.get_close_code(), frame.get_close_message())
+            else:
+                self._receive_message(frame)
+        except WSProtocolError as exc:
+            transport.fail(exc)
 
     def _check_reserved_bits(self, WSFrame frame):
         """The core allows what any extension could use; here it is known what was negotiated (RFC 6455 section 5.2)."""
@@ -780,8 +783,11 @@ cdef class Connection(WSListener):
         await self.wait_closed()
 
     def _start_close(self, code, reason):
+        code = operator.index(code)
+        if code == 0:   # an empty CLOSE frame, to the core
+            raise ProtocolError("close code 0 must not be sent")
         try:
-            self._transport.send_close(<WSCloseCode> <int> operator.index(code), reason or None)
+            self._transport.send_close(<WSCloseCode> <int> code, reason or None)
         except (ValueError, OverflowError) as exc:
             raise ProtocolError(str(exc)) from None
         self._set_state(CLOSING)
