@@ -137,10 +137,13 @@ cdef class ConnectionProtocol(TransportOwner):
         self._output.stop()
         self._is_paused = False
         self._hold_peer(False)
-        if self._peer.can_write_eof():
-            self._peer.write_eof()
-        else:
-            self._peer.close()
+        try:
+            if self._peer.can_write_eof():
+                self._peer.write_eof()
+            else:
+                self._peer.close()
+        except OSError as exc:   # the peer has reset the connection, which the loop is about to find out
+            self._logger.log(PICOWS_DEBUG_LL, "cannot half-close: %r", exc)
         self._set_deadline(LINGER_TIMEOUT, self.abort)
 
     def abort(self):
@@ -286,6 +289,9 @@ cdef class ConnectionProtocol(TransportOwner):
         else:
             self._peer.abort()
         return 0
+
+    cdef int fail(self, object exception) except -1:
+        return self._fail(exception)
 
     cdef object send_listener_ping(self):
         self._listener.send_user_specific_ping(self._transport)
@@ -498,6 +504,7 @@ cdef class ConnectionProtocol(TransportOwner):
             transport.fail_with(exception)
         elif isinstance(exception, WSProtocolError):
             self._logger.info("closing the connection: %s", exception)
+        transport.note_cause(exception)
         transport.send_close(code, reason)
         self.finish()
         return 0
@@ -517,12 +524,14 @@ cdef class ConnectionProtocol(TransportOwner):
         cdef Callback callback = self._callback
         self._callback = NO_CALLBACK
         if callback == NO_CALLBACK:
-            if has_delivered and self._wants_read_end:
+            if has_delivered:
                 self._end_read_before_failure()
             self._parser_failed(exception)
             return
         self._parser.forget_frame()
         if callback != ON_WS_FRAME or self.options.disconnect_on_exception:
+            if callback == ON_WS_FRAME and isinstance(exception, WSProtocolError):
+                self._end_read_before_failure()
             self._callback_failed(exception, _CALLBACK_NAMES[callback])
             return
         self._logger.error(
@@ -533,6 +542,8 @@ cdef class ConnectionProtocol(TransportOwner):
 
     def _end_read_before_failure(self):
         """Frames that came before the fault can still be answered: after the CLOSE that tells of it, nothing can."""
+        if not self._wants_read_end:
+            return
         try:
             self._call_on_read_end()
         except Exception as exc:   # the user's code

@@ -15,6 +15,7 @@ cdef class TransportOwner:
     cdef int deliver_held_back(self) except -1
     cdef int close_frame_sent(self) except -1
     cdef int drop(self, bint graceful) except -1
+    cdef int fail(self, object exception) except -1
     cdef object send_listener_ping(self)
     cdef bint has_more_input(self)
 
@@ -78,6 +79,7 @@ cdef class WSTransport:
     cdef bint can_broadcast(self) except -1
     cdef int expect_pong(self, object callback) except -1
     cdef int fail_with(self, object exception) except -1
+    cdef int note_cause(self, object exception) except -1
     cdef int close_frame_received(self, const uint8_t* payload, size_t size) except -1
     cdef int mark_disconnected(self, object exception) except -1
     cdef int finish(self) except -1

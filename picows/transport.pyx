@@ -70,6 +70,9 @@ cdef class TransportOwner:
     cdef int drop(self, bint graceful) except -1:
         raise NotImplementedError
 
+    cdef int fail(self, object exception) except -1:
+        raise NotImplementedError
+
     cdef object send_listener_ping(self):
         raise NotImplementedError
 
@@ -304,6 +307,16 @@ cdef class WSTransport:
         if self._owner is not None:
             self._owner.drop(graceful)
 
+    def fail(self, exception):
+        """Fail the connection because of what the peer did (RFC 6455 section 7.1.7).
+
+        Sends a CLOSE frame with the code and the message of ``exception``, a :exc:`WSProtocolError`, and disconnects. The
+        same as raising it from ``on_ws_frame``, but no error of the listener's: a server logs it at INFO.
+        """
+        self._check_thread()
+        if self._owner is not None:
+            self._owner.fail(exception)
+
     async def wait_disconnected(self):
         """Wait until the connection is gone and ``on_ws_disconnected`` has returned.
 
@@ -514,6 +527,12 @@ cdef class WSTransport:
             self._failure = exception
         return 0
 
+    cdef int note_cause(self, object exception) except -1:
+        """Remember what first went wrong, for `disconnect_cause` only."""
+        if self._lost_with is None:
+            self._lost_with = exception
+        return 0
+
     cdef int close_frame_received(self, const uint8_t* payload, size_t size) except -1:
         cdef WSCloseHandshake closing = self._closing()
         if closing.recv is None:
@@ -523,7 +542,7 @@ cdef class WSTransport:
     cdef int mark_disconnected(self, object exception) except -1:
         """The connection is gone: let go of the protocol, wake who measures."""
         self.is_disconnected = True
-        self._lost_with = exception
+        self.note_cause(exception)
         self.expects_pong = False
         self._auto_pong_waiter = None
         self._owner = None
