@@ -218,8 +218,21 @@ async def connect_socket(address: Address, *, receive_buffer_size: int | None = 
         sock.setblocking(False)
         if receive_buffer_size is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_size)
-        await asyncio.get_running_loop().sock_connect(sock, address)
+        await _connect(sock, address)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def _connect(sock: socket.socket, address: Address) -> None:
+    if not isinstance(address, str):
+        await asyncio.get_running_loop().sock_connect(sock, address)
+        return
+    while True:
+        try:
+            sock.connect(address)
+        except BlockingIOError:  # the server's backlog is full; loops take this for a connection under way
+            await asyncio.sleep(0)
+        else:
+            return
