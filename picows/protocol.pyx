@@ -464,6 +464,8 @@ cdef class ConnectionProtocol(TransportOwner):
         if not self.options.enable_auto_close:
             self._state = LINGERING
             self._parser.discard()
+            self._is_paused = False
+            self._hold_peer(False)   # the end of the stream is still to be read
             return 0
         if not transport.is_close_frame_sent:
             transport.send_close(frame.get_close_code())
@@ -553,6 +555,8 @@ cdef class ConnectionProtocol(TransportOwner):
     def _complete_close_after_error(self):
         if not self.options.enable_auto_close:
             self._state = LINGERING
+            self._is_paused = False
+            self._hold_peer(False)
             return
         self._transport.send_close(self._transport.close_handshake.recv.code)
         self._complete_close()
