@@ -532,8 +532,6 @@ cdef class ConnectionProtocol(TransportOwner):
             return
         self._parser.forget_frame()
         if callback != ON_WS_FRAME or self.options.disconnect_on_exception:
-            if callback == ON_WS_FRAME and isinstance(exception, WSProtocolError):
-                self._end_read_before_failure()
             self._callback_failed(exception, _CALLBACK_NAMES[callback])
             return
         self._logger.error(
@@ -611,18 +609,22 @@ cdef class ConnectionProtocol(TransportOwner):
         self._last_read_ns = ws_clock_ns()
         self._auto_ping = AutoPing(
             self.loop, self.options, send_ping=self._send_auto_ping, idle_seconds=self._idle_seconds,
-            timed_out=self._auto_ping_timed_out,
+            is_reading_paused=self._is_reading_paused, timed_out=self._auto_ping_timed_out,
         )
 
     def _idle_seconds(self):
         return (ws_clock_ns() - self._last_read_ns) * 1e-9
+
+    def _is_reading_paused(self):
+        return bool(self._is_paused)
 
     def _send_auto_ping(self):
         """Ask the listener for a ping; returns whether an answer is to be expected."""
         cdef WSTransport transport = self._transport
         if self._state != OPEN or not transport.can_send():
             return False
-        transport.expect_pong(self._auto_ping.pong_received)
+        if transport.expect_pong(self._auto_ping.pong_received):
+            return True   # a measurement's ping is under way: its answer counts
         try:
             self._listener.send_user_specific_ping(transport)
         except Exception as exc:   # the user's code

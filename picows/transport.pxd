@@ -77,7 +77,7 @@ cdef class WSTransport:
     cdef int send_control(self, int opcode, object message) except -1
     cdef bint can_send(self)
     cdef bint can_broadcast(self) except -1
-    cdef int expect_pong(self, object callback) except -1
+    cdef bint expect_pong(self, object callback) except -1
     cdef int fail_with(self, object exception) except -1
     cdef int note_cause(self, object exception) except -1
     cdef int close_frame_received(self, const uint8_t* payload, size_t size) except -1

@@ -369,8 +369,7 @@ cdef class WSTransport:
                 self._last_rtt = (ws_clock_ns() - started) * 1e-9
                 results.append(self._last_rtt)
         finally:
-            self._pong_waiter = None
-            self.expects_pong = self._auto_pong_waiter is not None
+            self._pong_waiter = None   # a ping that is under way stays expected, so that its pong counts for nothing else
         return results
 
     async def _next_pong(self):
@@ -382,8 +381,14 @@ cdef class WSTransport:
             await self._pong_waiter
 
     def _ping(self):
+        if not self.can_send():
+            raise ConnectionResetError("the connection is closing: no ping can be sent")
         self.expects_pong = True
-        self._owner.send_listener_ping()
+        try:
+            self._owner.send_listener_ping()
+        except BaseException:
+            self.expects_pong = False
+            raise
 
     cpdef notify_user_specific_pong_received(self):
         """Tell auto ping and a running measurement that the peer answered; harmless when nothing is expected.
@@ -514,12 +519,16 @@ cdef class WSTransport:
         self._check_thread()
         return self.can_send()
 
-    cdef int expect_pong(self, object callback) except -1:
+    cdef bint expect_pong(self, object callback) except -1:
         """Auto ping is about to ping; `callback` is called when the answer comes and returns the round trip in seconds.
+
+        Returns:
+            Whether a ping is under way already: then no other is needed, and the answers cannot be mixed up.
         """
+        cdef bint is_under_way = self.expects_pong
         self.expects_pong = True
         self._auto_pong_waiter = callback
-        return 0
+        return is_under_way
 
     cdef int fail_with(self, object exception) except -1:
         """Remember the first exception, for `wait_disconnected`."""
