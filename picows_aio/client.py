@@ -62,6 +62,15 @@ class ClientConnection(Connection):
     def __init__(self, protocol: Session, **kwargs: Any) -> None:
         super().__init__(protocol, **kwargs)
 
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        """Called by the core: the opening handshake is complete."""
+        super().on_ws_connected(transport)
+        # Frames may have come with the response, a violation among them. Whoever awaits the connection runs in the next
+        # turn of the loop; reading goes on in the one after that, so that what came before the violation is answered.
+        transport.pause_reading()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, transport.resume_reading)
+
 
 class connect:  # noqa: N801 - the name programs use
     """Connect to a WebSocket server.
