@@ -211,7 +211,7 @@ async def test_a_reset_is_the_cause(pair: tuple[Connection, RawPeer]) -> None:
     reading = asyncio.create_task(connection.recv())
     await parked(reading)
     peer.reset()
-    with pytest.raises(ConnectionClosedError, match="^no close frame received or sent$") as raised:
+    with pytest.raises(ConnectionClosedError, match=r"^no close frame received or sent$") as raised:
         await reading
     assert isinstance(raised.value.__cause__, ConnectionResetError)
     assert (connection.close_code, connection.close_reason) == (1006, "")
@@ -348,7 +348,7 @@ async def test_a_violation_is_told_to_the_peer_and_to_the_reader(pair: tuple[Con
     frame = await peer.read_frame()
     assert frame.close_code == 1002
     peer.half_close()
-    with pytest.raises(ConnectionClosedError, match="sent 1002 .protocol error") as raised:
+    with pytest.raises(ConnectionClosedError, match=r"sent 1002 .protocol error") as raised:
         await reading
     assert raised.value.sent == Close(1002, frame.close_reason)
     assert isinstance(raised.value.__cause__, ProtocolError)
