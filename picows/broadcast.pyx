@@ -52,9 +52,12 @@ def broadcast(transports, WSMsgType msg_type, message, *, max_backlog=None):
         raise ValueError(f"broadcast() sends whole messages: msg_type must be TEXT or BINARY, not {int(msg_type)}")
     if max_backlog is not None and max_backlog < 0:
         raise ValueError(f"max_backlog must be a number of bytes, 0 or more, not {max_backlog!r}")
-    for transport in transports:
-        if transport is None:
-            raise TypeError("transports must hold WSTransport objects, not None")
+    # A copy: a callback that runs meanwhile may change the collection.
+    cdef list targets = list(transports)
+    for target in targets:
+        if not isinstance(target, WSTransport):
+            raise TypeError(f"transports must hold WSTransport objects, not {type(target).__name__}")
+    for transport in targets:
         if not transport.can_broadcast() or (max_backlog is not None and transport.output.backlog() > max_backlog):
             skipped.append(transport)
             continue
@@ -76,7 +79,7 @@ def broadcast(transports, WSMsgType msg_type, message, *, max_backlog=None):
 
 
 cdef bytes as_bytes(message):
-    if isinstance(message, bytes):
+    if type(message) is bytes:
         return message
     if isinstance(message, str):
         return (<str> message).encode("utf-8")

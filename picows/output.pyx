@@ -145,7 +145,8 @@ cdef class Output:
         return self._hand_over(frame if sent == 0 else memoryview(frame)[sent:])
 
     cdef int write_raw(self, bytes data) except -1:
-        """Write bytes that are no frame: the opening handshake."""
+        """Write bytes that are no frame: the opening handshake. They count in no total."""
+        self.bytes_sent -= <uint64_t> PyBytes_GET_SIZE(data)
         return self._write_copy(<const uint8_t*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     cdef int flush(self) except -1:

@@ -246,7 +246,6 @@ cdef class WSTransport:
         if not self._may_send("a PING"):
             return
         self.send_control(WSMsgType.PING, message)
-        self._pings_sent += 1
 
     cpdef send_pong(self, message=None):
         """Send a PONG frame (RFC 6455 section 5.5.3); ValueError for a payload of more than 125 bytes."""
@@ -502,6 +501,8 @@ cdef class WSTransport:
     ) except -1:
         if self.logs_debug:
             self.logger.log(PICOWS_DEBUG_LL, "send frame: opcode=%d, fin=%d, payload %d bytes", opcode, fin, size)
+        if opcode == WSMsgType.PING:
+            self._pings_sent += 1
         return self.output.send_frame(
             <uint8_t> opcode, <const uint8_t*> payload, size, keeper, fin, rsv,
             self._owner is not None and self._owner.has_more_input(),
