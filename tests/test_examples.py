@@ -22,6 +22,55 @@ TIMEOUT = 60  # seconds; an example takes two at most, but this machine may have
 
 # What each program prints: one regular expression a line.
 OUTPUT = {
+    "aio/authentication.py": [
+        r"Accepted: hello alice\.",
+        r"Refused: 401, Invalid credentials\.",
+        r"Refused: 401, Missing credentials\.",
+        r"Accepted: hello carol\.",
+        r"Refused: 401, unknown token\.",
+    ],
+    "aio/both.py": [
+        r"The server received 'hello'\.",
+        r"One task ended, so both did\.",
+        r"The client received \['tick 0', 'tick 1', 'tick 2'\]\.",
+    ],
+    "aio/broadcast.py": [
+        r"20 listeners received \['/alice says hello', '/bob says hi'\]\.",
+        r"All received the same: True\.",
+    ],
+    "aio/consumer.py": [
+        r"The client sent 100 numbers\.",
+        r"The server received numbers with the sum 5050; close code 1000\.",
+        r"The client closed with 1000\.",
+    ],
+    "aio/health_check.py": [
+        r"GET /healthz: HTTP/1\.1 200 OK",
+        r"GET /: HTTP/1\.1 426 Upgrade Required",
+        r"The echo says 'still a WebSocket server'\.",
+    ],
+    "aio/producer.py": [
+        r"The client received \['tick 0', 'tick 1', 'tick 2', 'tick 3', 'tick 4'\]\.",
+        r"The server stops producing: received 1000 \(OK\) that is enough; then sent 1000 \(OK\) that is enough\.",
+    ],
+    "aio/reconnect.py": [
+        r"Received 'news of connection 1'\.",
+        r"The connection is lost: no close frame received or sent\.",
+        r"Received 'news of connection 3'\.",
+        r"The server saw 3 attempts\.",
+    ],
+    "aio/routing.py": [
+        "/channel/news: this is the channel news",
+        "/main: this is the channel main",
+        r"/repeat/3: \['ho', 'ho', 'ho'\]",
+        "/repeat/often: 404 Not Found",
+    ],
+    "aio/shutdown.py": [
+        r"SIGTERM: closing 3 connections\.",
+        *[r"A handler cleans up; its client got 1001\."] * 3,
+        *[r"A client was told: received 1001 \(going away\) restart; then sent 1001 \(going away\) restart\."] * 3,
+    ],
+    "aio/tls.py": [r"Connected with TLSv1\.[23]\.", r"The echo says 'nobody else can read this'\."],
+    "aio/unix_socket.py": [r"Connected to .*/feed\.sock\.", r"The echo says 'no port was needed'\."],
     "async_callbacks.py": [
         *(["Tasks start eagerly."] if sys.version_info >= (3, 12) else []),
         r"Asked for the squares of 1, 2, 3, 4, 5; the answers came in the order \[1, 3, 5, 2, 4\]\.",
@@ -104,13 +153,13 @@ OUTPUT = {
         r"The client received 'hello through the tunnel'\.",
     ],
     "quickstart.py": [
-        r"Connected to port \d+ \(HTTP 101\)\.",
-        r"The server says 'welcome'\.",
-        r"Sent the text 'hello', received 'HELLO'\.",
-        r"Sent 1000000 bytes, received 1000000 bytes\.",
-        r"2000 round trips of 16 bytes took \d+\.\d{3} seconds in one thread\.",
-        r"Sent a close frame with code 1000 and the reason 'bye'\.",
-        r"The server answered with code 1000\.",
+        r"picows_aio: connected \(HTTP 101\)\.",
+        r"picows_aio: sent the text 'hello', received 'hello'\.",
+        r"picows_aio: 2000 round trips took \d+\.\d{3} seconds\.",
+        r"picows_aio: closed with code 1000\.",
+        r"picows: connected \(HTTP 101\)\.",
+        r"picows: 2000 round trips took \d+\.\d{3} seconds\.",
+        r"picows: closed with code 1000\.",
     ],
     "reconnecting_client.py": [
         "Failed with WSInvalidStatusError: .*404.*",
@@ -161,8 +210,8 @@ OUTPUT = {
         r"Kept a view of 1048576 bytes, read-only True: equal True\.",
     ],
 }
-SERVERS = {"autobahn_server.py", "echo_server.py"}  # run until they are told to stop
-DRIVEN = {"autobahn_client.py"}  # need somebody to talk to
+SERVERS = {"aio/autobahn_server.py", "autobahn_server.py", "echo_server.py"}  # run until they are told to stop
+DRIVEN = {"aio/autobahn_client.py", "autobahn_client.py"}  # need somebody to talk to
 
 
 def python(script: str, *arguments: str) -> list[str]:
@@ -221,8 +270,9 @@ def test_echo_server_and_client_are_two_programs_that_talk() -> None:
         assert_prints(python("echo_client.py", url), OUTPUT["echo_client.py"])
 
 
-def test_autobahn_server_sends_back_whole_messages() -> None:
-    with running_server("autobahn_server.py", "Stopped.\n") as url:
+@pytest.mark.parametrize("script", ["autobahn_server.py", "aio/autobahn_server.py"])
+def test_autobahn_server_sends_back_whole_messages(script: str) -> None:
+    with running_server(script, "Stopped.\n") as url:
         assert_prints(python("echo_client.py", url), OUTPUT["echo_client.py"])
 
 
@@ -255,7 +305,8 @@ class FuzzingListener(WSListener):
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])
-async def test_autobahn_client_runs_every_case_and_asks_for_the_report() -> None:
+@pytest.mark.parametrize("script", ["autobahn_client.py", "aio/autobahn_client.py"])
+async def test_autobahn_client_runs_every_case_and_asks_for_the_report(script: str) -> None:
     log: list[str] = []
 
     def accept(request: WSUpgradeRequest) -> WSListener:
@@ -264,9 +315,7 @@ async def test_autobahn_client_runs_every_case_and_asks_for_the_report() -> None
     server = await ws_create_server(accept, "127.0.0.1", 0)
     url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with asyncio.timeout(TIMEOUT), server:
-        process = await asyncio.create_subprocess_exec(
-            *python("autobahn_client.py", url, "me & you"), stdout=asyncio.subprocess.PIPE
-        )
+        process = await asyncio.create_subprocess_exec(*python(script, url, "me & you"), stdout=asyncio.subprocess.PIPE)
         output, _ = await process.communicate()
     assert (process.returncode, output) == (0, b"Ran 2 cases.\n")
     assert log == [
@@ -302,7 +351,8 @@ def test_tls_echo_works_with_a_certificate_from_openssl(tmp_path: Path) -> None:
         check=True,
     )
     files = [str(tmp_path / name) for name in ("cert.pem", "key.pem", "cert.pem")]
-    assert_prints(python("echo_tls.py", *files), OUTPUT["echo_tls.py"])
+    for script in ("echo_tls.py", "aio/tls.py"):
+        assert_prints(python(script, *files), OUTPUT[script])
 
 
 def python_blocks(text: str, fence: str, end: str) -> list[str]:
@@ -326,12 +376,16 @@ def test_the_client_of_the_tutorial_talks_to_the_server() -> None:
 
 
 def test_every_example_is_run_here() -> None:
-    scripts = {path.name for path in EXAMPLES.glob("*.py")}
+    scripts = {
+        path.relative_to(EXAMPLES).as_posix() for folder in (".", "aio") for path in (EXAMPLES / folder).glob("*.py")
+    }
     assert scripts == OUTPUT.keys() | SERVERS | DRIVEN | {"debug_logs.py"}
 
 
 @pytest.mark.parametrize(
-    "path", sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("cython/*.py*")]), ids=lambda path: path.name
+    "path",
+    sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("aio/*.py"), *EXAMPLES.glob("cython/*.py*")]),
+    ids=lambda path: path.relative_to(EXAMPLES).as_posix(),
 )
 def test_an_example_is_short_and_says_first_what_it_shows(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
