@@ -16,6 +16,7 @@ import re
 import secrets
 import socket
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterable, Iterable, Mapping
 
@@ -131,7 +132,7 @@ cdef class Connection(WSListener):
     def logger(self):
         """Logs with ``extra={"websocket": connection}``."""
         if self._logger is None:
-            self._logger = ConnectionLogger(self.protocol.logger, {"websocket": self})
+            self._logger = ConnectionLogger(self.protocol.logger, {"websocket": weakref.proxy(self)})
         return self._logger
 
     @property
@@ -906,7 +907,6 @@ cdef class Connection(WSListener):
         high, low = self._write_limit
         transport.set_write_buffer_limits(high, low)
         self._set_state(OPEN)
-        self.protocol.logger.info("connection open", extra={"websocket": self})
         if self._ping_interval is not None:
             self._keepalive = Keepalive(self, self._loop, self._ping_interval, self._ping_timeout)
 
@@ -933,7 +933,6 @@ cdef class Connection(WSListener):
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-        self.protocol.logger.info("connection closed", extra={"websocket": self})
 
     def _fail_pings(self):
         pings = self._pings
