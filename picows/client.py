@@ -114,7 +114,8 @@ async def ws_connect(
         busy_poll: Microseconds to poll for an answer after sending, instead of sleeping; 0: never.
         **kwargs: Passed to the loop's ``create_connection``: ``local_addr``, ``family``, ``server_hostname``,
             ``happy_eyeballs_delay``, ``ssl_handshake_timeout``, ... With a proxy, those about TLS are for the
-            server behind it, the others for the way to the proxy. ``host`` and ``port`` replace those of `url`
+            server behind it, the others for the way to the proxy; for TLS with an ``https://`` proxy they begin with
+            ``proxy_``: ``proxy_server_hostname``, ``proxy_ssl_handshake_timeout``, ... ``host`` and ``port`` replace those of `url`
             for connecting. ``disconnect_on_error`` is taken as the older name of `disconnect_on_exception`.
 
     Returns:
@@ -124,7 +125,8 @@ async def ws_connect(
         asyncio.TimeoutError: Not open within `websocket_handshake_timeout`.
         WSInvalidURL: `url`, or the Location of a redirect, is no WebSocket URL.
         WSHandshakeError: The server did not agree; the subclasses say how, `response` holds its answer.
-        python_socks.ProxyError: The proxy refused; `error_code` is its status.
+        python_socks.ProxyError: The proxy refused; `error_code` is its status, and `reply` the head of an HTTP proxy's
+            answer as it came.
         OSError: The connection failed or was lost. TLS errors (`ssl.SSLError`) are a kind of it.
         ValueError, TypeError: An argument is wrong. `kwargs` that the loop does not know are a TypeError too.
         ImportError: `use_aiofastnet` is True without the package.

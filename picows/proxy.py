@@ -94,6 +94,18 @@ def _printable(exc: Exception) -> str:
     return str(exc).encode("unicode_escape").decode("ascii")[:_MAX_REPLY_TEXT]
 
 
+class TunnelError(ProxyError):
+    """The proxy refused, or did not speak its protocol.
+
+    Attributes:
+        reply: Head of an HTTP proxy's answer, as far as it came; None for SOCKS.
+    """
+
+    def __init__(self, message: str, *, error_code: int | None, reply: bytes | None) -> None:
+        super().__init__(message, error_code=error_code)
+        self.reply = reply
+
+
 class _Connected:
     """What python-socks takes for the previous proxy of a chain: it "connects" to the stream that exists."""
 
@@ -116,6 +128,7 @@ class TunnelStream(asyncio.Protocol):
     def __init__(self, proxy: WSParsedURL) -> None:
         self._proxy = proxy
         self._received = bytearray()  # not consumed yet
+        self._reply = b""  # head of an HTTP proxy's answer
         self._wakeup: asyncio.Future[None] | None = None
         self._loss: Exception | None = None
         self._is_connected = False
@@ -130,7 +143,7 @@ class TunnelStream(asyncio.Protocol):
         """Ask the proxy to connect to ``host`` and ``port``.
 
         Raises:
-            python_socks.ProxyError: The proxy refused (`error_code` is its status), or did not speak its protocol.
+            TunnelError: The proxy refused (`error_code` is its status), or did not speak its protocol.
         """
         proxy = self._proxy
         host = host.partition("%")[0]  # the zone of an IPv6 address means nothing to another machine
@@ -146,7 +159,8 @@ class TunnelStream(asyncio.Protocol):
             code = exc.error_code
             hint = " (give user:password@ in the proxy URL)" if code == 407 and user is None else ""
             message = f"{self.name} did not open a tunnel to {host}:{port}: {_printable(exc)}{hint}"
-            raise ProxyError(message, error_code=code) from exc
+            reply = self._reply or bytes(self._received)
+            raise TunnelError(message, error_code=code, reply=reply if kind is ProxyType.HTTP else None) from exc
         self._check_is_open(self.transport)
         if self._received:
             # Both TLS and WebSocket begin with the client: whatever came, it is not from the server.
@@ -181,7 +195,8 @@ class TunnelStream(asyncio.Protocol):
             if len(self._received) >= 5 and not self._received.startswith(b"HTTP/"):
                 raise ProxyError("the answer is not HTTP")
             await self._more()
-        return self._take(end.end())
+        self._reply = self._take(end.end())
+        return self._reply
 
     async def read_exactly(self, n: int) -> bytes:
         """The next ``n`` bytes."""

@@ -87,9 +87,13 @@ class Route:
         for_tls = {name: value for name, value in self.keywords.items() if _belongs_to_tls(name)}
         if for_tls and not url.is_secure:
             raise ValueError(f"{', '.join(for_tls)}: only meaningful with wss://")
-        to_proxy = {name: value for name, value in self.keywords.items() if name not in for_tls}
+        for_proxy = {name: value for name, value in self.keywords.items() if name.startswith("proxy_")}
+        if for_proxy and not proxy.is_secure:
+            raise ValueError(f"{', '.join(for_proxy)}: only meaningful with an https:// proxy")
+        to_proxy = {name: value for name, value in self.keywords.items() if name not in for_tls | for_proxy}
         if proxy.is_secure:
             to_proxy |= _tls_keywords(proxy, self.proxy_ssl_context)
+            to_proxy |= {name.removeprefix("proxy_"): value for name, value in for_proxy.items()}
         stream = TunnelStream(proxy)
         try:
             with _noted(f"while connecting to {stream.name}"):
