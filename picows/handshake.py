@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from multidict import CIMultiDict
 
@@ -329,6 +329,15 @@ class ServerHandshakePolicy:
 
     def __init__(self, limits: HeadLimits = _DEFAULT_LIMITS) -> None:
         self.limits = limits
+
+    def client_connected(self, transport: Any) -> None:
+        """Called when a client has connected, TLS included, before it has asked for anything.
+
+        Does nothing; for servers that shut down and want to know who has connected but is not served yet.
+
+        Args:
+            transport: The asyncio transport, which may be aborted.
+        """
 
     def refuse(
         self, request: WSUpgradeRequest | None, status: int, message: str, headers: HeadersLike | None = None

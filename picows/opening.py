@@ -208,6 +208,7 @@ class ServerProtocol(_Opening):
 
     def handshake_started(self) -> None:
         """Wait for the request, but not for ever."""
+        self._policy.client_connected(self.peer)
         if self.options.handshake_timeout is not None:
             self.set_handshake_deadline(self.options.handshake_timeout, self._timed_out)
 
