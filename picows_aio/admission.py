@@ -1,7 +1,14 @@
-"""Which requests a server opens a WebSocket for, and what it answers to the others."""
+"""Which requests a server opens a WebSocket for, and what it answers to the others.
+
+Order: ``process_request``, the checks of RFC 6455 section 4.2.1, Origin, extensions, subprotocol, ``process_response``.
+What the user's code raises is logged and answered with a 500 that does not tell it.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import http
 import inspect
 import re
@@ -11,22 +18,35 @@ from typing import TYPE_CHECKING, Any
 
 import picows
 from picows_aio.datastructures import Headers
-from picows_aio.exceptions import InvalidOrigin, NegotiationError
+from picows_aio.exceptions import (
+    InvalidHandshake,
+    InvalidHeader,
+    InvalidHeaderValue,
+    InvalidMethod,
+    InvalidOrigin,
+    InvalidProtocol,
+    InvalidUpgrade,
+)
+from picows_aio.headers import parse_connection, parse_subprotocol, parse_upgrade
 from picows_aio.http11 import Request, Response
 from picows_aio.negotiation import accept_extensions, check_origin, select_subprotocol
 from picows_aio.translation import from_core_headers, to_core_response
-from picows_aio.typing import LoggerLike, Origin, StatusLike, Subprotocol
+from picows_aio.typing import Origin, StatusLike, Subprotocol
 
 if TYPE_CHECKING:
     from picows_aio.extensions.base import ServerExtensionFactory
-    from picows_aio.server import Server, ServerConnection
+    from picows_aio.lifecycle import Server
+    from picows_aio.server import ServerConnection
 
-ProcessRequest = Callable[["ServerConnection", Request], Response | None | Awaitable[Response | None]]
-ProcessResponse = Callable[["ServerConnection", Request, Response], Response | None | Awaitable[Response | None]]
+ProcessRequest = Callable[["ServerConnection", Request], Response | Awaitable[Response | None] | None]
+ProcessResponse = Callable[["ServerConnection", Request, Response], Response | Awaitable[Response | None] | None]
 
-# The core makes these itself; a 101 shows them to process_response only.
+_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 4.2.2
+# The core makes these itself.
 _CORE_HEADERS = ("Upgrade", "Connection", "Sec-WebSocket-Accept")
 _RETRY_AFTER = "1"  # seconds until a client may try again when a server shuts down
+_REFUSED = "Failed to open a WebSocket connection"
+_NOT_FOR_BROWSERS = "You cannot access a WebSocket server directly with a browser. You need a WebSocket client.\n"
 
 
 def build_response(status: StatusLike, text: str) -> Response:
@@ -50,7 +70,6 @@ class Admission:
     def __init__(
         self,
         server: Server,
-        logger: LoggerLike,
         make_connection: Callable[[], ServerConnection],
         *,
         origins: Sequence[Origin | str | re.Pattern[str] | None] | None,
@@ -62,7 +81,6 @@ class Admission:
         server_header: str | None,
     ) -> None:
         self._server = server
-        self._logger = logger
         self._make_connection = make_connection
         self._origins = origins
         self._extensions = extensions
@@ -74,10 +92,11 @@ class Admission:
 
     def policy(self, limits: picows.HeadLimits) -> picows.ServerHandshakePolicy:
         """What the core answers to requests that never get here."""
-        return _Policy(limits, self)
+        return _Policy(limits, self._server)
 
     async def admit(self, core_request: picows.WSUpgradeRequest) -> picows.WSUpgradeResponseWithListener:
         """The answer to one request; the core's listener factory."""
+        self._server.handshake_begins(core_request.transport)
         connection = self._make_connection()
         connection.attach(core_request.transport)
         request = Request(
@@ -87,106 +106,195 @@ class Admission:
             core_request.version.decode("ascii"),
         )
         connection.set_request(request)
-        response = await self._decide(connection, request, core_request)
+        is_accepted = False
+        try:
+            response = await self._answer(connection, request, core_request)
+            is_accepted = response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS
+        finally:
+            if not is_accepted:
+                connection.on_ws_disconnected(None)
+        answer = to_core_response(response)
+        if is_accepted:
+            for name in _CORE_HEADERS:
+                answer.headers.popall(name, None)
+        return picows.WSUpgradeResponseWithListener(answer, connection if is_accepted else None)
+
+    async def _answer(
+        self, connection: ServerConnection, request: Request, core_request: picows.WSUpgradeRequest
+    ) -> Response:
+        """Run the hooks around the checks."""
+        response = await self._ask_hook("process_request", self._process_request, connection, request)
+        is_answered = response is not None
+        if response is None:
+            response = self._check(connection, request, core_request)
+        elif response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            refusal = picows.check_upgrade_request(core_request)
+            response = response if refusal is None else refuse(refusal.status, refusal.message)
+        if self._server_header is not None and "Server" not in response.headers:
+            response.headers["Server"] = self._server_header
+        connection.set_response(response)
+        replaced = await self._ask_hook("process_response", self._process_response, connection, request, response)
+        if replaced is not None:
+            response = replaced
+        if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS and self._server.is_refusing:
+            response = _unavailable()
         connection.set_response(response)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            self._logger.info("connection rejected (%d %s)", response.status_code, response.reason_phrase)
-            return picows.WSUpgradeResponseWithListener(to_core_response(response), None)
-        answer = to_core_response(response)
-        for name in _CORE_HEADERS:
-            answer.headers.popall(name, None)
-        return picows.WSUpgradeResponseWithListener(answer, connection)
-
-    async def _decide(
-        self, connection: ServerConnection, request: Request, core_request: picows.WSUpgradeRequest
-    ) -> Response:
-        """Run the hooks around the checks; whatever the user's code raises becomes a 500 that does not say it."""
-        try:
-            response = None
-            if self._process_request is not None:
-                response = await _result(self._process_request(connection, request))
-            if response is None:
-                response = self._check(connection, request, core_request)
-            if self._server_header is not None and "Server" not in response.headers:
-                response.headers["Server"] = self._server_header
-            if self._process_response is not None:
-                replaced = await _result(self._process_response(connection, request, response))
-                response = response if replaced is None else replaced
-        except Exception:  # the user's code
-            self._logger.error("opening handshake failed", exc_info=True)
-            return self.refuse(500, "See server log for more information.")
+            what = "HTTP response sent" if is_answered else "connection rejected"
+            connection.logger.info("%s (%d %s)", what, response.status_code, response.reason_phrase)
         return response
 
-    def _check(
-        self, connection: ServerConnection, request: Request, core_request: picows.WSUpgradeRequest
-    ) -> Response:
-        if self._server.is_refusing:
-            response = build_response(503, "Server is shutting down.\n")
-            response.headers["Retry-After"] = _RETRY_AFTER
-            return response
-        refusal = picows.check_upgrade_request(core_request)
-        if refusal is not None:
-            return self._refuse_upgrade(refusal, request)
+    async def _ask_hook(self, name: str, hook: Callable[..., Any] | None, *args: Any) -> Response | None:
+        """What a hook wants to be answered, whether it is a coroutine function or not."""
+        if hook is None:
+            return None
         try:
+            response = hook(*args)
+            if inspect.isawaitable(response):
+                response = await response
+            if response is not None and not isinstance(response, Response):
+                raise TypeError(f"{name} must return a Response or None, not {type(response).__name__}")
+        except Exception:  # the user's code
+            args[0].logger.error("%s failed", name, exc_info=True)
+            return _failed()
+        return response
+
+    def _check(self, connection: ServerConnection, request: Request, core_request: picows.WSUpgradeRequest) -> Response:
+        if self._server.is_refusing:
+            return _unavailable()
+        try:
+            check_request(request)
             check_origin(request.headers, self._origins)
             extensions, header = accept_extensions(request.headers, self._extensions)
             connection.set_extensions(extensions)
-            connection.protocol.subprotocol = select_subprotocol(
-                connection, request.headers, self._subprotocols, self._select_subprotocol
-            )
-        except InvalidOrigin as exc:
-            return self.refuse(403, f"{exc}.")
-        except NegotiationError as exc:
-            return self.refuse(400, f"{exc}.")
-        return self._accept(connection, header)
+            subprotocol = self._choose_subprotocol(connection, request)
+        except InvalidHandshake as exc:
+            return _refuse_for(exc)
+        except Exception:  # select_subprotocol, or an extension
+            connection.logger.error("opening handshake failed", exc_info=True)
+            return _failed()
+        refusal = picows.check_upgrade_request(core_request)
+        if refusal is not None:
+            return refuse(refusal.status, refusal.message)
+        return _accept(request, header, subprotocol)
 
-    def _accept(self, connection: ServerConnection, extensions: str | None) -> Response:
-        headers = Headers(
-            [("Date", formatdate(usegmt=True)), ("Upgrade", "websocket"), ("Connection", "Upgrade")]
-        )
-        if extensions is not None:
-            headers["Sec-WebSocket-Extensions"] = extensions
-        if connection.protocol.subprotocol is not None:
-            headers["Sec-WebSocket-Protocol"] = connection.protocol.subprotocol
-        return Response(101, "Switching Protocols", headers)
+    def _choose_subprotocol(self, connection: ServerConnection, request: Request) -> Subprotocol | None:
+        chosen = select_subprotocol(connection, request.headers, self._subprotocols, self._select_subprotocol)
+        offered = [
+            name for value in request.headers.get_all("Sec-WebSocket-Protocol") for name in parse_subprotocol(value)
+        ]
+        if chosen is not None and chosen not in offered:
+            # RFC 6455 section 4.1: the client would have to fail the connection.
+            raise ValueError(f"select_subprotocol returned {chosen!r}, which the client did not offer: {offered}")
+        connection.protocol.subprotocol = chosen
+        return chosen
 
-    def _refuse_upgrade(self, refusal: picows.Refusal, request: Request) -> Response:
-        status, headers = refusal.status, refusal.headers
-        # A plain request to a WebSocket endpoint: RFC 9110 section 15.5.22.
-        if status == http.HTTPStatus.BAD_REQUEST and not _asks_for_upgrade(request.headers):
-            status, headers = 426, (("Upgrade", "websocket"),)
-        response = self.refuse(status, f"{refusal.message}.")
-        for name, value in headers:
-            if name != "Connection":
-                response.headers[name] = value
-        return response
 
-    def refuse(self, status: int, message: str) -> Response:
-        """A refusal in the words that clients of `websockets` servers know."""
-        return build_response(status, f"Failed to open a WebSocket connection: {message}\n")
+def check_request(request: Request) -> None:
+    """Check that a request asks for a WebSocket (RFC 6455 section 4.2.1).
+
+    Raises:
+        InvalidMethod, InvalidProtocol: It is another kind of request.
+        InvalidUpgrade: It asks for no upgrade, or for another one.
+        InvalidHeader: The key or the version is missing or wrong.
+    """
+    if request.method != "GET":
+        raise InvalidMethod(request.method)
+    if request.protocol != "HTTP/1.1":
+        raise InvalidProtocol(request.protocol)
+    _check_token(request.headers, "Connection", parse_connection, "upgrade")
+    _check_token(request.headers, "Upgrade", parse_upgrade, "websocket")
+    key = _single(request.headers, "Sec-WebSocket-Key")
+    try:
+        is_key = len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        is_key = False
+    if not is_key:
+        raise InvalidHeaderValue("Sec-WebSocket-Key", key)
+    version = _single(request.headers, "Sec-WebSocket-Version")
+    if version != "13":
+        raise InvalidHeaderValue("Sec-WebSocket-Version", version)
+
+
+def _check_token(headers: Headers, name: str, parse: Callable[[str], Sequence[str]], expected: str) -> None:
+    values = headers.get_all(name)
+    tokens = [token.lower() for value in values for token in parse(value)]
+    if expected not in tokens:
+        raise InvalidUpgrade(name, ", ".join(values) if values else None)
+
+
+def _single(headers: Headers, name: str) -> str:
+    values = headers.get_all(name)
+    if not values:
+        raise InvalidHeader(name)
+    if len(values) > 1:
+        raise InvalidHeader(name, "multiple values")
+    return values[0]
+
+
+def _accept(request: Request, extensions: str | None, subprotocol: Subprotocol | None) -> Response:
+    accept = base64.b64encode(hashlib.sha1(request.headers["Sec-WebSocket-Key"].encode() + _ACCEPT_GUID).digest())
+    headers = Headers(
+        [
+            ("Date", formatdate(usegmt=True)),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", accept.decode("ascii")),
+        ]
+    )
+    if extensions is not None:
+        headers["Sec-WebSocket-Extensions"] = extensions
+    if subprotocol is not None:
+        headers["Sec-WebSocket-Protocol"] = subprotocol
+    return Response(101, "Switching Protocols", headers)
+
+
+def refuse(status: int, message: str) -> Response:
+    """A refusal in the words that clients of `websockets` servers know."""
+    return build_response(status, f"{_REFUSED}: {message}.\n")
+
+
+def _refuse_for(exc: InvalidHandshake) -> Response:
+    """The refusal that says what is wrong with a request."""
+    match exc:
+        case InvalidMethod():
+            response = refuse(405, str(exc))
+            response.headers["Allow"] = "GET"
+        case InvalidProtocol():
+            response = refuse(505, str(exc))
+        case InvalidUpgrade():
+            # RFC 9110 section 15.5.22: say what to upgrade to.
+            response = build_response(426, f"{_REFUSED}: {exc}.\n\n{_NOT_FOR_BROWSERS}")
+            response.headers["Upgrade"] = "websocket"
+        case InvalidOrigin():
+            response = refuse(403, str(exc))
+        case _:
+            response = refuse(400, str(exc))
+    if isinstance(exc, InvalidHeader) and exc.name == "Sec-WebSocket-Version":
+        response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 section 4.4
+    return response
+
+
+def _failed() -> Response:
+    return build_response(500, f"{_REFUSED}.\nSee server log for more information.\n")
+
+
+def _unavailable() -> Response:
+    response = build_response(503, "Server is shutting down.\n")
+    response.headers["Retry-After"] = _RETRY_AFTER
+    return response
 
 
 class _Policy(picows.ServerHandshakePolicy):
-    def __init__(self, limits: picows.HeadLimits, admission: Admission) -> None:
+    def __init__(self, limits: picows.HeadLimits, server: Server) -> None:
         super().__init__(limits)
-        self._admission = admission
+        self._server = server
 
-    def refuse(
-        self, request: Any, status: int, message: str, headers: Any = None
-    ) -> picows.WSUpgradeResponse:
-        response = self._admission.refuse(status, f"{message}.")
+    def client_connected(self, transport: Any) -> None:
+        self._server.connected(transport)
+
+    def refuse(self, request: Any, status: int, message: str, headers: Any = None) -> picows.WSUpgradeResponse:
+        response = refuse(status, message)
         for name, value in headers or ():
             response.headers[name] = value
         return to_core_response(response)
-
-
-async def _result(value: Response | None | Awaitable[Response | None]) -> Response | None:
-    """What a hook returned, whether it is a coroutine function or not."""
-    if inspect.isawaitable(value):
-        return await value
-    return value
-
-
-def _asks_for_upgrade(headers: Headers) -> bool:
-    tokens = ",".join(headers.get_all("Upgrade")).lower()
-    return "websocket" in (token.strip() for token in tokens.split(","))

@@ -1,44 +1,28 @@
-"""Connecting as a client."""
+"""Connecting as a client: redirects, the one deadline over everything until the connection is open, reconnection."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl as ssl_module
 import traceback
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import picows
 from picows_aio.connection import Connection
 from picows_aio.datastructures import Headers, HeadersLike
-from picows_aio.exceptions import (
-    InvalidHandshake,
-    InvalidProxy,
-    InvalidStatus,
-    SecurityError,
-)
+from picows_aio.dialing import check_tls, core_keywords, core_url
+from picows_aio.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, SecurityError
 from picows_aio.extensions.base import ClientExtensionFactory
 from picows_aio.extensions.permessage_deflate import enable_client_permessage_deflate
-from picows_aio.headers import validate_subprotocols
+from picows_aio.headers import build_authorization_basic, validate_subprotocols
 from picows_aio.http11 import USER_AGENT, Request, Response
-from picows_aio.negotiation import (
-    build_offer,
-    choose_offered_extensions,
-    choose_offered_subprotocol,
-)
-from picows_aio.proxies import get_proxy
+from picows_aio.negotiation import build_offer, choose_offered_extensions, choose_offered_subprotocol
 from picows_aio.reconnect import backoff, process_exception
-from picows_aio.session import Session, frame_limit, split_max_size
-from picows_aio.settings import (
-    MAX_BODY_SIZE,
-    MAX_FRAGMENTS,
-    MAX_LINE_LENGTH,
-    MAX_NUM_HEADERS,
-    MAX_REDIRECTS,
-)
+from picows_aio.session import HEAD_LIMITS, Session, check_flow_limits, frame_limit, split_max_size
+from picows_aio.settings import MAX_FRAGMENTS, MAX_REDIRECTS
 from picows_aio.translation import as_handshake_error, from_core_headers
 from picows_aio.typing import LoggerLike, Origin, PathLike, Subprotocol
 from picows_aio.uri import WebSocketURI, parse_uri
@@ -47,20 +31,11 @@ __all__ = ["ClientConnection", "backoff", "connect", "process_exception", "unix_
 
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _SECRETS = ("Authorization", "Cookie", "Proxy-Authorization")
-_PROXY_SCHEMES = {"socks5h": "socks5", "socks4a": "socks4"}  # ours resolve names at the proxy in any case
-_LIMITS = picows.HeadLimits(
-    max_line_size=MAX_LINE_LENGTH,
-    max_header_count=MAX_NUM_HEADERS,
-    max_head_size=max(32768, MAX_LINE_LENGTH),
-    max_body_size=MAX_BODY_SIZE,
-)
+_NEGOTIATED = frozenset({"sec-websocket-extensions", "sec-websocket-protocol"})
 
 
 class ClientConnection(Connection):
     """The client's side of a connection; made by :class:`connect`."""
-
-    def __init__(self, protocol: Session, **kwargs: Any) -> None:
-        super().__init__(protocol, **kwargs)
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """Called by the core: the opening handshake is complete."""
@@ -72,7 +47,7 @@ class ClientConnection(Connection):
         loop.call_soon(loop.call_soon, transport.resume_reading)
 
 
-class connect:  # noqa: N801 - the name programs use
+class connect:
     """Connect to a WebSocket server.
 
     Await it to get a :class:`ClientConnection`, use it as an asynchronous context manager to have it closed as well, or
@@ -104,11 +79,15 @@ class connect:  # noqa: N801 - the name programs use
         busy_poll: Microseconds to poll for an answer after sending, instead of sleeping; 0: never.
         use_aiofastnet: True connects with the aiofastnet package.
         **kwargs: Passed to the loop's ``create_connection``: ``ssl``, ``server_hostname``, ``sock``, ``host``,
-            ``port``,
-            ``local_addr``, ... ``proxy_ssl`` is the TLS context for an ``https://`` proxy.
+            ``port``, ``local_addr``, ... ``proxy_ssl``, ``proxy_server_hostname`` and the like are for TLS with an
+            ``https://`` proxy.
+
+    Attributes:
+        uri: Where it connects to, where it was redirected to from then on.
 
     Raises:
         InvalidURI: The URI is no WebSocket URI; already when the object is made.
+        ValueError, TypeError: An argument is wrong; most of them when the object is made.
         InvalidHandshake: The server's answer is no WebSocket handshake; the subclasses say what it is.
         OSError: The TCP connection or TLS failed.
         TimeoutError: Not open within ``open_timeout``.
@@ -131,8 +110,8 @@ class connect:  # noqa: N801 - the name programs use
         ping_timeout: float | None = 20,
         close_timeout: float | None = 10,
         reconnect_delays: Callable[[], Generator[float]] = backoff,
-        max_size: int | None | tuple[int | None, int | None] = 2**20,
-        max_queue: int | None | tuple[int | None, int | None] = 16,
+        max_size: int | tuple[int | None, int | None] | None = 2**20,
+        max_queue: int | tuple[int | None, int | None] | None = 16,
         write_limit: int | tuple[int, int | None] = 2**15,
         logger: LoggerLike | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
@@ -143,23 +122,26 @@ class connect:  # noqa: N801 - the name programs use
     ) -> None:
         self.uri = uri
         self.ws_uri = parse_uri(uri)
+        if self.ws_uri.secure is False:
+            check_tls(self.ws_uri, kwargs)
         if subprotocols is not None:
-            validate_subprotocols([Subprotocol(name) for name in subprotocols] if _is_list(subprotocols) else subprotocols)
+            validate_subprotocols(subprotocols)  # type: ignore[arg-type]
         if compression == "deflate":
             extensions = enable_client_permessage_deflate(extensions)
         elif compression is not None:
             raise ValueError(f"unsupported compression: {compression}")
+        check_flow_limits(max_queue, write_limit)
         self.logger = logging.getLogger("websockets.client") if logger is None else logger
         self.additional_headers = additional_headers
+        self.user_agent_header = user_agent_header
         self.proxy = proxy
         self.process_exception = process_exception
         self.open_timeout = open_timeout
         self.reconnect_delays = reconnect_delays
-        self.connection_kwargs = kwargs
+        self.create_connection_kwargs = kwargs
         self._origin = origin
         self._extensions = list(extensions or ())
         self._subprotocols = [Subprotocol(name) for name in subprotocols or ()]
-        self._user_agent = user_agent_header
         self._max_size = split_max_size(max_size)
         self._create_connection = create_connection or ClientConnection
         self._connection_settings = {
@@ -169,8 +151,13 @@ class connect:  # noqa: N801 - the name programs use
             "max_queue": max_queue,
             "write_limit": write_limit,
         }
-        self._core_settings = {"coalesce": coalesce, "busy_poll": busy_poll, "use_aiofastnet": use_aiofastnet}
-        self._drops_secrets = False
+        self._core_settings: dict[str, Any] = {
+            "coalesce": coalesce,
+            "busy_poll": busy_poll,
+            "use_aiofastnet": use_aiofastnet,
+        }
+        self._has_left_origin = False
+        self._is_entered = False
 
     # Connecting
 
@@ -198,12 +185,12 @@ class connect:  # noqa: N801 - the name programs use
             raise TimeoutError("timed out during opening handshake") from exc
 
     async def _connect_once(self) -> ClientConnection:
-        uri = self.ws_uri
-        settings = self._route(uri)
+        """One connection: open in the end, or closed."""
+        keywords = core_keywords(self.ws_uri, self.create_connection_kwargs, self.proxy)
         try:
-            transport, connection = await picows.ws_connect(
+            _, connection = await picows.ws_connect(
                 self._make_connection,
-                self.uri,
+                core_url(self.ws_uri),
                 extra_headers=self._headers().raw_items(),
                 websocket_handshake_timeout=None,
                 logger_name=self.logger,
@@ -213,18 +200,18 @@ class connect:  # noqa: N801 - the name programs use
                 strict=True,
                 validate_utf8=True,
                 allowed_rsv=("rsv1", "rsv2", "rsv3") if self._extensions else (),
-                handshake_limits=_LIMITS,
+                handshake_limits=HEAD_LIMITS,
                 **self._core_settings,
-                **settings,
+                **keywords,
             )
         except Exception as exc:  # the core's exceptions, in the terms of this package
-            error = as_handshake_error(exc, self.uri)
+            if isinstance(exc, picows.WSInvalidHeaderError) and exc.name.lower() in _NEGOTIATED:
+                self._negotiate(exc)
+            error = as_handshake_error(exc, keywords.get("proxy"))
             if error is exc:
                 raise
-            raise error from (exc.__cause__ or exc)
-        del transport
-        assert isinstance(connection, ClientConnection)
-        return connection
+            raise error from error.__cause__
+        return cast(ClientConnection, connection)
 
     def _headers(self) -> Headers:
         headers = Headers()
@@ -232,52 +219,35 @@ class connect:  # noqa: N801 - the name programs use
             headers["Origin"] = self._origin
         build_offer(headers, self._extensions, self._subprotocols)
         added = Headers(self.additional_headers or ())
-        if self._drops_secrets:
+        if self._has_left_origin:
             for name in _SECRETS:
                 added.pop(name, None)
         headers.update(added)
-        if self._user_agent is not None and "User-Agent" not in headers:
-            headers["User-Agent"] = self._user_agent
+        if self.ws_uri.user_info is not None and "Authorization" not in headers:
+            headers["Authorization"] = build_authorization_basic(*self.ws_uri.user_info)
+        if self.user_agent_header is not None and "User-Agent" not in headers:
+            headers["User-Agent"] = self.user_agent_header
         return headers
 
     def _make_connection(
-        self, request: picows.WSUpgradeRequest, response: picows.WSUpgradeResponse
+        self, core_request: picows.WSUpgradeRequest, core_response: picows.WSUpgradeResponse
     ) -> picows.WSListener:
         """The server agreed: make the connection that the frames go to."""
         session = Session(self.logger, self._max_size[0], MAX_FRAGMENTS)
         connection = self._create_connection(session, **self._connection_settings)
-        connection.set_request(Request(request.path.decode("ascii"), from_core_headers(request.headers)))
-        headers = from_core_headers(response.headers)
-        connection.set_response(Response(int(response.status), response.reason or "", headers))
+        headers = from_core_headers(core_response.headers)
+        connection.set_request(Request(core_request.path.decode("ascii"), from_core_headers(core_request.headers)))
+        connection.set_response(Response(int(core_response.status), core_response.reason or "", headers))
         connection.set_extensions(choose_offered_extensions(headers, self._extensions))
         session.subprotocol = choose_offered_subprotocol(headers, self._subprotocols)
         return connection
 
-    def _route(self, uri: WebSocketURI) -> dict[str, Any]:
-        """How to get there, as keywords for the core."""
-        route = dict(self.connection_kwargs)
-        is_unix = route.pop("unix", False)
-        if uri.secure:
-            context = route.pop("ssl", True)
-            if context is None:
-                raise ValueError("ssl=None is incompatible with a wss:// URI")
-            if isinstance(context, ssl_module.SSLContext):
-                route["ssl_context"] = context
-        elif route.pop("ssl", None) is not None:
-            raise ValueError("ssl argument is incompatible with a ws:// URI")
-        proxy_ssl = route.pop("proxy_ssl", None)
-        sock = route.pop("sock", None)
-        if sock is not None:
-            route["socket_factory"] = lambda url: sock
-        elif not is_unix and "host" not in route and "port" not in route:
-            proxy = get_proxy(uri) if self.proxy is True else self.proxy
-            if proxy is not None:
-                route["proxy"] = _core_proxy(proxy)
-        if proxy_ssl is not None:
-            if not str(route.get("proxy", "")).startswith("https://"):
-                raise ValueError("proxy_ssl argument is incompatible with an http:// proxy")
-            route["proxy_ssl_context"] = proxy_ssl
-        return route
+    def _negotiate(self, exc: picows.WSInvalidHeaderError) -> None:
+        """The core did not accept what the server chose: say so in the words of this package."""
+        if exc.response is not None:
+            headers = from_core_headers(exc.response.headers)
+            choose_offered_extensions(headers, self._extensions)
+            choose_offered_subprotocol(headers, self._subprotocols)
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Decide where a failed handshake leads: a new URI to connect to, or the exception to raise.
@@ -289,29 +259,34 @@ class connect:  # noqa: N801 - the name programs use
         """
         if not isinstance(exc, InvalidStatus) or exc.response.status_code not in _REDIRECTS:
             return exc
-        location = exc.response.headers.get("Location")
-        if location is None:
+        locations = exc.response.headers.get_all("Location")
+        if len(locations) != 1:
             return exc
-        new_uri = urllib.parse.urljoin(self.uri, location)
         try:
-            target = parse_uri(new_uri)
-        except Exception as invalid:  # InvalidURI: the redirect leads nowhere
-            return invalid
+            return self._redirect_target(locations[0])
+        except (InvalidURI, SecurityError, ValueError) as refusal:
+            return refusal
+
+    def _redirect_target(self, location: str) -> str:
+        new_uri = urllib.parse.urljoin(self.uri, location)
+        target = parse_uri(new_uri)
         if self.ws_uri.secure and not target.secure:
-            return SecurityError(f"cannot follow redirect to non-secure URI {new_uri}")
-        if "sock" in self.connection_kwargs:
-            return ValueError(f"cannot follow redirect to {new_uri} with a preexisting socket")
+            raise SecurityError(f"cannot follow redirect to non-secure URI {new_uri}")
+        keywords = self.create_connection_kwargs
+        if "sock" in keywords:
+            raise ValueError(f"cannot follow redirect to {new_uri} with a preexisting socket")
         if _origin(self.ws_uri) != _origin(target):
-            if self.connection_kwargs.get("unix", False):
-                return ValueError(f"cannot follow cross-origin redirect to {new_uri} with a Unix socket")
-            if "host" in self.connection_kwargs or "port" in self.connection_kwargs:
-                return ValueError(f"cannot follow cross-origin redirect to {new_uri} with an explicit host or port")
+            if keywords.get("unix", False):
+                raise ValueError(f"cannot follow cross-origin redirect to {new_uri} with a Unix socket")
+            if "host" in keywords or "port" in keywords:
+                raise ValueError(f"cannot follow cross-origin redirect to {new_uri} with an explicit host or port")
         return new_uri
 
     def _follow(self, new_uri: str) -> None:
         target = parse_uri(new_uri)
+        check_tls(target, self.create_connection_kwargs)
         if _origin(self.ws_uri) != _origin(target):
-            self._drops_secrets = True
+            self._has_left_origin = True
         self.logger.debug("following redirect to %s", new_uri)
         self.uri = new_uri
         self.ws_uri = target
@@ -319,13 +294,14 @@ class connect:  # noqa: N801 - the name programs use
     # async with
 
     async def __aenter__(self) -> ClientConnection:
-        if hasattr(self, "connection"):
-            raise RuntimeError("connect() isn't reentrant: it is already entered")
-        self.connection = await self
+        if self._is_entered:
+            raise RuntimeError("connect() isn't reentrant")
+        self._is_entered = True
         try:
+            self.connection = await self
             return await self.connection.__aenter__()
         except BaseException:
-            del self.connection
+            self._is_entered = False
             raise
 
     async def __aexit__(
@@ -335,6 +311,7 @@ class connect:  # noqa: N801 - the name programs use
             await self.connection.__aexit__(exc_type, exc, tb)
         finally:
             del self.connection
+            self._is_entered = False
 
     # async for
 
@@ -359,7 +336,9 @@ class connect:  # noqa: N801 - the name programs use
             raise exc
         if error is not None:
             raise error from exc
-        delay = next(delays)
+        delay = next(delays, None)
+        if delay is None:
+            raise exc
         self.logger.info(
             "connect failed; reconnecting in %.1f seconds: %s",
             delay,
@@ -381,17 +360,5 @@ def unix_connect(path: PathLike | None = None, uri: str | None = None, **kwargs:
     return connect(uri, unix=True, path=path, **kwargs)
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
 def _origin(uri: WebSocketURI) -> tuple[bool, str, int]:
     return uri.secure, uri.host, uri.port
-
-
-def _core_proxy(url: str) -> str:
-    """The URL of a proxy with a scheme that the core knows."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        raise InvalidProxy(url, "isn't a valid URI: there is no scheme")
-    return _PROXY_SCHEMES.get(scheme.lower(), scheme) + separator + rest

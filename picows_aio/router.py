@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from picows_aio.admission import ProcessRequest
 from picows_aio.http11 import Request, Response
+from picows_aio.lifecycle import Server
 from picows_aio.server import ServerConnection, serve
 from picows_aio.typing import PathLike
 
@@ -109,7 +110,7 @@ def route(
     ssl: ssl_module.SSLContext | Literal[True] | None = None,
     create_router: Callable[..., Router] | None = None,
     **kwargs: Any,
-) -> serve:
+) -> Server:
     """Start a WebSocket server with a handler for each path; otherwise as `serve`.
 
     Handlers are the endpoints of a `werkzeug.routing.Map`. They are called with the connection, and with what the rule
@@ -144,7 +145,7 @@ def route(
     return serve(router.handler, *args, process_request=_chain(process_request, router), **kwargs)
 
 
-def unix_route(url_map: Map, path: PathLike | None = None, **kwargs: Any) -> serve:
+def unix_route(url_map: Map, path: PathLike | None = None, **kwargs: Any) -> Server:
     """Start a WebSocket server on a Unix socket with a handler for each path; otherwise as `route`.
 
     Args:

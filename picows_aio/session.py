@@ -8,11 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import picows
 from picows_aio.protocol import State
+from picows_aio.settings import MAX_BODY_SIZE, MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
 if TYPE_CHECKING:
     from picows_aio.extensions.base import Extension
     from picows_aio.typing import LoggerLike, Subprotocol
+
+HEAD_LIMITS = picows.HeadLimits(
+    max_line_size=MAX_LINE_LENGTH,
+    max_header_count=MAX_NUM_HEADERS,
+    max_head_size=max(32768, MAX_LINE_LENGTH),
+    max_body_size=MAX_BODY_SIZE,
+)
+"""Bounds on requests and responses of the opening handshake."""
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -44,7 +54,7 @@ class Session:
         return self._id
 
 
-def split_max_size(max_size: int | None | tuple[int | None, int | None]) -> tuple[int | None, int | None]:
+def split_max_size(max_size: int | tuple[int | None, int | None] | None) -> tuple[int | None, int | None]:
     """The limits of messages and of fragments that ``max_size`` stands for, in bytes.
 
     Raises:
@@ -57,6 +67,27 @@ def split_max_size(max_size: int | None | tuple[int | None, int | None]) -> tupl
         if limit is not None and limit <= 0:
             raise ValueError(f"max_size must be positive, not {max_size!r}")
     return message, fragment
+
+
+def check_flow_limits(max_queue: object, write_limit: object) -> None:
+    """Check the limits that connections only see when they are opened.
+
+    Raises:
+        ValueError, TypeError: One of them is neither a number, nor None where that is allowed, nor a pair of these.
+    """
+    _check_marks("max_queue", max_queue)
+    if write_limit is None:
+        raise TypeError("write_limit must be a number of bytes or a pair of them, not None")
+    _check_marks("write_limit", write_limit)
+
+
+def _check_marks(name: str, limit: object) -> None:
+    high, low = limit if isinstance(limit, tuple) else (limit, None)
+    for mark in (high, low):
+        if mark is not None and (isinstance(mark, bool) or not isinstance(mark, int)):
+            raise TypeError(f"{name} must be a number or a pair of numbers, not {limit!r}")
+    if (high is not None and not (low or 0) <= high) or (low is not None and low < 0):
+        raise ValueError(f"{name} must be a number of 0 or more, or (high, low) with 0 <= low <= high, not {limit!r}")
 
 
 def frame_limit(message: int | None, fragment: int | None) -> int | None:

@@ -58,6 +58,8 @@ def parse_uri(uri: str) -> WebSocketURI:
     Raises:
         InvalidURI: It is not a WebSocket URI.
     """
+    if not isinstance(uri, str):
+        raise InvalidURI(uri, f"it is not a str, but of type {type(uri).__name__}")
     if uri.partition(":")[0].strip().lower() not in {"ws", "wss"}:
         raise InvalidURI(uri, "scheme isn't ws or wss")
     if "#" in uri:
