@@ -98,8 +98,6 @@ cdef class WSTransport:
     All methods belong to the thread of the event loop and raise RuntimeError in any other.
 
     Attributes:
-        request: The :class:`WSUpgradeRequest` of the opening handshake.
-        response: The :class:`WSUpgradeResponse` that answered it.
         close_handshake: The :class:`WSCloseHandshake`; None until a CLOSE frame was sent or received.
         is_client_side: Whether this end opened the connection.
         is_secure: Whether the connection is encrypted with TLS.
@@ -121,14 +119,14 @@ cdef class WSTransport:
 
     @property
     def request(self):
-        """The upgrade request, a :class:`WSUpgradeRequest`."""
+        """The :class:`WSUpgradeRequest` of the opening handshake."""
         if isinstance(self._request, bytes):
             self._request = restore_request(self._request)
         return self._request
 
     @property
     def response(self):
-        """The upgrade response, a :class:`WSUpgradeResponse`."""
+        """The :class:`WSUpgradeResponse` that answered it."""
         if isinstance(self._response, bytes):
             self._response = restore_response(self._response)
         return self._response

@@ -1,7 +1,7 @@
 """Resident memory of one idle server connection: idle_memory.py [connections] [--loop asyncio|uvloop].
 
-Runs the server of whatever `picows` the interpreter imports, so the same program measures another package by running it with another
-environment's interpreter. What it does not show: the kernel's memory for sockets, and clients.
+Runs the server of whatever `picows` the interpreter imports, so the same program measures another package by running
+it with another environment's interpreter. What it does not show: the kernel's memory for sockets, and clients.
 """
 
 import argparse
