@@ -144,7 +144,7 @@ class connect:
         self._subprotocols = [Subprotocol(name) for name in subprotocols or ()]
         self._max_size = split_max_size(max_size)
         self._create_connection = create_connection or ClientConnection
-        self._connection_settings = {
+        self._connection_settings: dict[str, Any] = {
             "ping_interval": ping_interval,
             "ping_timeout": ping_timeout,
             "close_timeout": close_timeout,

@@ -41,8 +41,18 @@ class Keepalive:
     routers open. The timeout counts from the first of them after the last sign of life.
     """
 
-    __slots__ = ("_connection", "_due", "_interval", "_lag", "_loop", "_next_ping")
-    __slots__ += ("_pinged_at", "_received", "_timeout", "_timer")
+    __slots__ = (
+        "_connection",
+        "_due",
+        "_interval",
+        "_lag",
+        "_loop",
+        "_next_ping",
+        "_pinged_at",
+        "_received",
+        "_timeout",
+        "_timer",
+    )
 
     def __init__(
         self, connection: KeepaliveConnection, loop: asyncio.AbstractEventLoop, interval: float, timeout: float | None
