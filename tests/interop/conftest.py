@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import picows_aio
 from tests.support import Endpoint, Link, TlsContexts, require_peer
 from tests.support.peers import node_modules
 
@@ -21,6 +22,8 @@ PEERS = {
     "picows": "picows_peer.py",
     "ws": "ws_peer.js",
 }
+WEBSOCKETS_USERS = {"gql": "gql_client.py", "pygls": "pygls_pair.py"}
+OTHER_PROGRAMS = {"graphql_server": ("websockets", "graphql_server.py")}
 OFFER_COMPRESSION = {"websockets", "aiohttp", "ws"}
 
 RunPeer = Callable[..., AbstractAsyncContextManager["PeerProcess"]]
@@ -73,14 +76,17 @@ def run_peer(peer_environment: dict[str, str]) -> RunPeer:
     @contextlib.asynccontextmanager
     async def run(name: str, *arguments: str) -> AsyncIterator[PeerProcess]:
         pipe = asyncio.subprocess.PIPE
+        interpreter, program = OTHER_PROGRAMS.get(name) or (name, (PEERS | WEBSOCKETS_USERS)[name])
+        # Users of websockets import what this process does, from the same place.
+        ours = {"PYTHONPATH": str(Path(picows_aio.__path__[0]).parent)} if name in WEBSOCKETS_USERS else {}
         process = await asyncio.create_subprocess_exec(
-            require_peer(name),
-            PROGRAMS / PEERS[name],
+            require_peer(interpreter),
+            PROGRAMS / program,
             *arguments,
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
-            env=os.environ | peer_environment,
+            env=os.environ | peer_environment | ours,
         )
         peer = PeerProcess(process)
         try:

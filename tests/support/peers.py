@@ -17,6 +17,8 @@ _PYTHON_PEERS = {
     "picows": "picows",
     "pproxy": "proxies",
     "proxy.py": "proxies",
+    "gql": "websockets_users",
+    "pygls": "websockets_users",
 }
 _MODULES = {"proxy.py": "proxy"}
 
@@ -25,8 +27,9 @@ def require_peer(name: str) -> Path:
     """Path of the program that runs a peer.
 
     Args:
-        name: "websockets", "aiohttp", "picows" (the one from PyPI), "pproxy" or "proxy.py": an interpreter that
-            can import it. "ws": Node, with the package found from `.peers/node`. "chromium": the browser.
+        name: "websockets", "aiohttp", "picows" (the one from PyPI), "pproxy", "proxy.py", "gql" or "pygls": an
+            interpreter that can import it. "ws": Node, with the package found from `.peers/node`. "chromium": the
+            browser.
 
     Skips the test with the command that prepares the peers as the reason when it is missing; under REQUIRE_PEERS=1
     the test fails instead, so that a run which promises interoperability cannot pass without it.
