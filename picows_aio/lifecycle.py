@@ -173,15 +173,18 @@ class Server:
         self._close_task = asyncio.get_running_loop().create_task(self._close())
 
     async def _close(self) -> None:
-        if self._farewell is not None:
-            await _close_all(self.connections, *self._farewell)
-        self._drops_silent = True
-        for transport in [*self._silent]:
-            transport.abort()
-        while pending := [*self._handshakes, *self._handlers.values()]:
-            await asyncio.wait(pending)
-            await asyncio.sleep(0)  # what ended leaves the collections in a callback of its own
-        self._closed.set()
+        try:
+            if self._farewell is not None:
+                await _close_all(self.connections, *self._farewell)
+            self._drops_silent = True
+            for transport in [*self._silent]:
+                transport.abort()
+            while pending := [*self._handshakes, *self._handlers.values()]:
+                await asyncio.wait(pending)
+                await asyncio.sleep(0)  # what ended leaves the collections in a callback of its own
+        finally:
+            # asyncio.run() cancels this task too when the program ends, and wait_closed() must not wait for ever.
+            self._closed.set()
         self.logger.info("server closed")
 
     def _stop_accepting(self) -> None:
