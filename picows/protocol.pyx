@@ -241,7 +241,8 @@ cdef class ConnectionProtocol(TransportOwner):
             self._listener.on_ws_disconnected(transport)
         except Exception as error:   # the user's code
             self._report_failure(error, "on_ws_disconnected")
-        self._on_frame = self._on_read_end = None
+        # A TLS transport keeps methods of ours, and users keep transports: that must not keep listeners alive.
+        self._listener = self._on_frame = self._on_read_end = None
         self._transport = None
         transport.finish()
 
