@@ -99,8 +99,9 @@ def request_to_be_cut_after(size: int) -> bytes:
 
 
 @pytest.mark.links("plain", "unix")
+@pytest.mark.parametrize("options", [{}, {"busy_poll": 30, "coalesce": True}], ids=["default", "polling"])
 @every_way
-async def test_a_server_survives_a_cut_after_every_byte(serve, way):
+async def test_a_server_survives_a_cut_after_every_byte(serve, way, options):
     head_size = len(request_to_be_cut_after(0))
     total = head_size + sum(map(len, script_bytes(KEY)))
     listeners: dict[int, Chatty] = {}
@@ -113,7 +114,7 @@ async def test_a_server_survives_a_cut_after_every_byte(serve, way):
             peer.write_bytes((request_to_be_cut_after(size) + b"".join(script_bytes(KEY)))[:size])
             await cut(peer, way)
 
-    async with asyncio.timeout(20), serve(make_listener) as endpoint:
+    async with asyncio.timeout(20), serve(make_listener, **options) as endpoint:
         await in_groups([cut_after(size) for size in range(1, total + 1)])
         while len(listeners) < total - head_size + 1:
             await asyncio.sleep(0)

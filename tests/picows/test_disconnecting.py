@@ -1,7 +1,9 @@
 """The end of a connection: disconnect(), wait_disconnected(), and what the peer does to it."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -366,3 +368,33 @@ async def test_every_waiter_gets_the_failure(open_session):
         assert all(isinstance(failure, OSError) for failure in failures)
         with pytest.raises(OSError, match=r"reset|pipe"):
             await session.transport.wait_disconnected()
+
+
+# What is left.
+
+
+@EVERY_LINK
+@pytest.mark.parametrize("way", ["close", "disconnect", "abort", "reset"])
+async def test_a_listener_is_freed_without_the_garbage_collector(open_session, way):
+    """No reference cycle holds it once the connection is gone and the user lets go of it."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with asyncio.timeout(5), open_session() as session:
+            listener = weakref.ref(session.listener)
+            if way == "close":
+                session.transport.send_close(1000)
+                session.peer.write_close(1000)
+            elif way == "reset":
+                session.peer.reset()
+            else:
+                session.transport.disconnect(graceful=way == "disconnect")
+            await session.peer.read_to_end() if way != "reset" else None
+            session.peer.close()
+            await session.transport.wait_disconnected()
+        del session
+        for _ in range(10):  # what the loop and the fixtures still hold goes with their next turns
+            await asyncio.sleep(0)
+        assert listener() is None
+    finally:
+        gc.enable()

@@ -40,6 +40,15 @@ hands out the listeners it made: ``accepted = Accepted(); serve(accepted); liste
 A test fails by itself when it leaves a task, a socket, a transport that is not closed, a future that is not done, or
 an exception that nobody retrieved; sockets get two seconds to close. Warnings are errors.
 
+Tests of the core that hold for both sides (tests/picows/conftest.py) take ``open_session(make_listener, **options)``, a
+`Session` of picows as `side` and a raw peer: ``session.listener``, ``.transport``, ``.peer``, ``.has_read(size)``,
+``.write_in_pieces(stream, cuts)``; ``@pytest.mark.parametrize("side", ["server"])`` restricts it.
+
+``keeper.Keeper``           a listener that keeps frames, or what it is told to make of them
+``relay.CuttingRelay``      a TCP relay that cuts the connection after so many bytes
+``clock.SkippableClock``    moves the time of asyncio's loop
+``subject.Subject``         a server in a process of its own: its memory, descriptors, CPU time and log
+
 ``require_peer("websockets")`` gives the program that runs a peer and skips without it (fails under REQUIRE_PEERS=1).
 """
 
