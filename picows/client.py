@@ -115,8 +115,8 @@ async def ws_connect(
         **kwargs: Passed to the loop's ``create_connection``: ``local_addr``, ``family``, ``server_hostname``,
             ``happy_eyeballs_delay``, ``ssl_handshake_timeout``, ... With a proxy, those about TLS are for the
             server behind it, the others for the way to the proxy; for TLS with an ``https://`` proxy they begin with
-            ``proxy_``: ``proxy_server_hostname``, ``proxy_ssl_handshake_timeout``, ... ``host`` and ``port`` replace those of `url`
-            for connecting. ``disconnect_on_error`` is taken as the older name of `disconnect_on_exception`.
+            ``proxy_``: ``proxy_server_hostname``, ``proxy_ssl_handshake_timeout``, ... ``host`` and ``port`` replace
+            those of `url` for connecting. ``disconnect_on_error`` is taken as the older name of `disconnect_on_exception`.
 
     Returns:
         The transport and the listener.
@@ -149,6 +149,8 @@ async def ws_connect(
         coalesce=coalesce,
         busy_poll=busy_poll,
     )
+    if not isinstance(handshake_limits, HeadLimits | None):
+        raise TypeError(f"handshake_limits must be HeadLimits, not {type(handshake_limits).__name__}")
     route = Route(
         network=network_of(asyncio.get_running_loop(), use_aiofastnet),
         ssl_context=checked_ssl_context("ssl_context", ssl_context),

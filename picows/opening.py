@@ -21,7 +21,7 @@ from picows.options import PICOWS_DEBUG_LL, ConnectionOptions
 from picows.protocol import ConnectionProtocol
 from picows.transport import WSTransport
 
-_MAX_EARLY_BYTES = 65536  # frames a client may send before the server has answered it
+_MAX_EARLY_BYTES = 65536  # of frames that come before the handshake is answered; then reading pauses
 
 
 class WSUpgradeResponseWithListener:
@@ -72,20 +72,27 @@ def checked_listener(listener: Any) -> WSListener:
 class _Opening(ConnectionProtocol, asyncio.BufferedProtocol):
     """A connection whose factory may take its time: bytes that arrive meanwhile wait, up to a bound."""
 
-    __slots__ = ("_rest", "_task")
+    __slots__ = ("_is_held", "_rest", "_task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, options: ConnectionOptions, *, is_client_side: bool) -> None:
         ConnectionProtocol.__init__(self, loop, options, is_client_side=is_client_side)
         self._task: asyncio.Future[Any] | None = None
         self._rest = b""
+        self._is_held = False
 
     def _hold(self, data: bytes) -> None:
+        """Keep early frames, but read on: only so is it noticed when the peer leaves."""
         self._rest += data
-        if len(self._rest) > _MAX_EARLY_BYTES:
-            self.abort()
+        if len(self._rest) > _MAX_EARLY_BYTES and not self._is_held:
+            self._is_held = True
+            self.pause_peer()
+
+    def _release(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self.resume_peer()
 
     def _await(self, awaitable: Awaitable[Any], then: Callable[[asyncio.Future[Any]], None]) -> None:
-        self.pause_peer()
         self._task = asyncio.ensure_future(awaitable, loop=self.loop)
         self._task.add_done_callback(then)
 
@@ -151,8 +158,8 @@ class ClientProtocol(_Opening):
             self._refuse(ConnectionAbortedError("the connection ended while the listener factory was awaited"))
         elif (exc := task.exception()) is not None:
             self._refuse(exc)
-        else:
-            self.resume_peer()
+        elif self.is_opening:
+            self._release()
             self._accept(task.result())
 
     def _accept(self, listener: Any) -> None:
@@ -190,7 +197,7 @@ class ClientProtocol(_Opening):
 class ServerProtocol(_Opening):
     """The server's side of one connection."""
 
-    __slots__ = ("_factory", "_head", "_policy", "_reader", "_request")
+    __slots__ = ("_accepted_at", "_factory", "_head", "_policy", "_reader", "_request")
 
     def __init__(
         self,
@@ -200,6 +207,7 @@ class ServerProtocol(_Opening):
         listener_factory: ServerListenerFactory,
     ) -> None:
         super().__init__(loop, options, is_client_side=False)
+        self._accepted_at = loop.time()
         self._policy = policy
         self._factory = listener_factory
         self._reader: RequestReader | None = RequestReader(policy.limits)
@@ -207,14 +215,16 @@ class ServerProtocol(_Opening):
         self._head = b""
 
     def handshake_started(self) -> None:
-        """Wait for the request, but not for ever."""
+        """Wait for the request, but not for ever: time that TLS took counts."""
         self._policy.client_connected(self.peer)
         if self.options.handshake_timeout is not None:
-            self.set_handshake_deadline(self.options.handshake_timeout, self._timed_out)
+            left = self.options.handshake_timeout - (self.loop.time() - self._accepted_at)
+            self.set_handshake_deadline(max(left, 0), self._timed_out)
 
     def _timed_out(self) -> None:
         self.options.logger.info("no WebSocket handshake within %g s", self.options.handshake_timeout)
         self._stop_waiting()
+        self._forget_transport()
         self._answer(self._policy.refuse(self._request, 408, "the opening handshake took too long"))
 
     def handshake_received(self, data: bytes) -> None:
@@ -250,10 +260,12 @@ class ServerProtocol(_Opening):
         self._task = None
         if task.cancelled():
             self.abort()
+        elif not self.is_opening:
+            task.exception()  # nobody is there any more to whom it matters
         elif isinstance(exc := task.exception(), Exception):
             self._factory_failed(exc)
         else:
-            self.resume_peer()
+            self._release()
             self._take(task.result())
 
     def _forget_transport(self) -> None:

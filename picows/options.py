@@ -51,8 +51,8 @@ def resolve_logger(name: str | LoggerLike | None, default: str) -> LoggerLike:
 
 
 def _rsv_mask(names: Iterable[str]) -> int:
-    if isinstance(names, str):
-        raise TypeError(f"allowed_rsv must be an iterable of names such as ('rsv1',), not the string {names!r}")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"allowed_rsv must be an iterable of names such as ('rsv1',), not {names!r}")
     mask = 0
     for name in names:
         if name not in _RSV_BITS:
@@ -68,9 +68,15 @@ def _positive(name: str, value: float) -> float:
 
 
 def _size(name: str, value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value <= 0):
-        raise ValueError(f"{name} must be a positive number of bytes or None, not {value!r}")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63):
+        raise ValueError(f"{name} must be a positive number of bytes below 2**63, or None, not {value!r}")
     return value
+
+
+def _strategy(value: WSAutoPingStrategy) -> WSAutoPingStrategy:
+    if value not in (WSAutoPingStrategy.PING_WHEN_IDLE, WSAutoPingStrategy.PING_PERIODICALLY):
+        raise ValueError(f"auto_ping_strategy must be a member of WSAutoPingStrategy, not {value!r}")
+    return WSAutoPingStrategy(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,7 @@ class ConnectionOptions:
             enable_auto_ping=bool(enable_auto_ping),
             auto_ping_idle_timeout=auto_ping_idle_timeout,
             auto_ping_reply_timeout=auto_ping_reply_timeout,
-            auto_ping_strategy=WSAutoPingStrategy(auto_ping_strategy),
+            auto_ping_strategy=_strategy(auto_ping_strategy),
             enable_auto_pong=bool(enable_auto_pong),
             enable_auto_close=bool(enable_auto_close),
             max_frame_size=_size("max_frame_size", max_frame_size),

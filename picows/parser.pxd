@@ -46,7 +46,6 @@ cdef class FrameParser:
     cdef int end_read(self, bint hold_back) except -1
     cdef int discard(self) except -1
     cdef bint has_unparsed(self)
-    cdef size_t buffered_size(self)
 
     cdef bint _has_whole_frame(self) noexcept
     cdef size_t _room(self, size_t kept)

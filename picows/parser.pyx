@@ -294,15 +294,6 @@ cdef class FrameParser:
         self._large_failure = None
         return 0
 
-    cdef size_t buffered_size(self):
-        """Bytes held for a frame that is not complete, or held back by a pause."""
-        cdef size_t size = self._end - self._pos
-        if self._rest is not None:
-            size += self._rest.size
-        if self._large_payload is not None:
-            size += self._large_filled
-        return size
-
     cdef int _set_rest(
         self, const uint8_t* first, size_t first_size, const uint8_t* second, size_t second_size
     ) except -1:

@@ -3,7 +3,7 @@
 
 States, moved only here: OPENING -> OPEN -> LINGERING -> DISCONNECTED, every one of the first three may also go straight
 to the last.
-Guaranteed: `on_ws_connected` comes first, `on_ws_disconnected` last and once; no callback runs inside another one
+Guaranteed: `on_ws_connected` comes first, `on_ws_disconnected` last and once; no frame is delivered inside a callback
 of the same connection; bytes received before the connection was lost are delivered before that is reported. Nothing
 waits without a deadline.
 """
@@ -75,6 +75,11 @@ cdef class ConnectionProtocol(TransportOwner):
     # What the opening handshake uses.
 
     @property
+    def is_opening(self):
+        """Whether the opening handshake is still under way: neither opened, refused nor lost."""
+        return self._state == OPENING
+
+    @property
     def peer(self):
         """The asyncio transport while there is one."""
         return self._peer
@@ -92,6 +97,7 @@ cdef class ConnectionProtocol(TransportOwner):
         beginning with `rest`.
         """
         cdef WSTransport transport
+        assert self._state == OPENING
         transport = WSTransport(
             loop=self.loop, owner=self, output=self._output, logger=self._logger, request=request, response=response,
             is_client_side=self.is_client_side, is_secure=self._is_secure,

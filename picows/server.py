@@ -6,7 +6,7 @@ from typing import Any
 
 from picows.enums import WSAutoPingStrategy
 from picows.handshake import ServerHandshakePolicy
-from picows.network import make_patient, network_of
+from picows.network import checked_ssl_context, make_patient, network_of
 from picows.opening import ServerListenerFactory, server_protocol_factory
 from picows.options import DEFAULT_MAX_FRAME_SIZE, ConnectionOptions, LoggerLike, aliased
 from picows.route import UnixPath
@@ -101,6 +101,9 @@ async def ws_create_server(
         coalesce=coalesce,
         busy_poll=busy_poll,
     )
+    if not isinstance(handshake_policy, ServerHandshakePolicy | None):
+        raise TypeError(f"handshake_policy must be a ServerHandshakePolicy, not {type(handshake_policy).__name__}")
+    checked_ssl_context("ssl", kwargs.get("ssl"))
     network = network_of(loop, use_aiofastnet)
     protocol_factory = server_protocol_factory(
         loop, options, handshake_policy or ServerHandshakePolicy(), ws_listener_factory

@@ -5,6 +5,7 @@ States, moved by the protocol: open; `is_close_frame_sent` (nothing more may be 
 `is_disconnected` (the socket is gone). After either, sends are ignored and counted; none of them raises.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
@@ -22,6 +23,9 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept
     bint PyUnicode_IS_ASCII(object text) noexcept
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+
+
+cdef double LATE_PONG_TIMEOUT = 1.0   # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,18 @@ cdef class _Cork:
     """Context manager of :meth:`WSTransport.cork`."""
 
     cdef WSTransport _transport
+    cdef int _is_entered
 
     def __enter__(self):
+        self._transport._check_thread()
+        self._is_entered += 1
         self._transport.output.cork()
 
     def __exit__(self, exc_type, exc, traceback):
+        self._transport._check_thread()
+        if self._is_entered == 0:
+            raise RuntimeError("cork() was not entered: use it in a with statement")
+        self._is_entered -= 1
         self._transport.output.uncork()
 
 
@@ -135,6 +146,7 @@ cdef class WSTransport:
     def underlying_transport(self):
         """The asyncio transport. Writing to it directly is possible between frames; gathered frames are flushed first.
         """
+        self._check_thread()
         return self.output.share()
 
     @property
@@ -338,7 +350,8 @@ cdef class WSTransport:
         """Measure how long the peer takes to answer pings, one after the other.
 
         Pings are those of :meth:`WSListener.send_user_specific_ping`, answers those that
-        :meth:`WSListener.is_user_specific_pong` accepts; they are not delivered to ``on_ws_frame``.
+        :meth:`WSListener.is_user_specific_pong` accepts; they are not delivered to ``on_ws_frame``. A peer that never
+        answers is waited for: put a deadline around the call.
 
         Args:
             rounds: How many pings.
@@ -359,7 +372,7 @@ cdef class WSTransport:
         results = []
         try:
             for _ in range(rounds):
-                await self._next_pong()
+                await self._late_pong()
                 started = ws_clock_ns()
                 self._ping()
                 await self._next_pong()
@@ -376,6 +389,14 @@ cdef class WSTransport:
         if self.expects_pong:
             self._pong_waiter = self._loop.create_future()
             await self._pong_waiter
+
+    async def _late_pong(self):
+        """Wait for the answer to a ping that is under way, but not for ever: a peer may answer only the latest one."""
+        try:
+            async with asyncio.timeout(LATE_PONG_TIMEOUT):
+                await self._next_pong()
+        except TimeoutError:
+            pass
 
     def _ping(self):
         if not self.can_send():
@@ -487,7 +508,10 @@ cdef class WSTransport:
             return self._send(opcode, NULL, 0, None, fin, rsv)
         if not PyObject_CheckBuffer(message):
             raise TypeError(f"message must be str, bytes-like, WSFrame or None, not {type(message).__name__}")
-        PyObject_GetBuffer(message, &view, PyBUF_SIMPLE)
+        try:
+            PyObject_GetBuffer(message, &view, PyBUF_SIMPLE)
+        except BufferError:   # not contiguous
+            return self.send_object(opcode, memoryview(message).tobytes(), fin, rsv)
         try:
             self._check_frame(opcode, view.len, fin)
             return self._send(opcode, <const char*> view.buf, view.len, None, fin, rsv)
@@ -524,7 +548,7 @@ cdef class WSTransport:
         Returns:
             Whether a ping is under way already: then no other is needed, and the answers cannot be mixed up.
         """
-        cdef bint is_under_way = self.expects_pong
+        cdef bint is_under_way = self.expects_pong and self._pong_waiter is not None
         self.expects_pong = True
         self._auto_pong_waiter = callback
         return is_under_way
