@@ -116,7 +116,8 @@ async def ws_connect(
             ``happy_eyeballs_delay``, ``ssl_handshake_timeout``, ... With a proxy, those about TLS are for the
             server behind it, the others for the way to the proxy; for TLS with an ``https://`` proxy they begin with
             ``proxy_``: ``proxy_server_hostname``, ``proxy_ssl_handshake_timeout``, ... ``host`` and ``port`` replace
-            those of `url` for connecting. ``disconnect_on_error`` is taken as the older name of `disconnect_on_exception`.
+            those of `url` for connecting. ``disconnect_on_error`` is taken as the older name of
+            `disconnect_on_exception`.
 
     Returns:
         The transport and the listener.
