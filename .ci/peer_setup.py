@@ -12,7 +12,7 @@ from pathlib import Path
 PROJECT = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PYTHON_PEERS = {
     "python": ["websockets==17.4", "aiohttp==3.14.5", "uvloop==0.23.0; platform_system != 'Windows'"],
-    "picows": ["picows==2.3.1"],
+    "picows": ["picows==2.3.1", "uvloop>=0.21"],
     "proxies": ["pproxy==2.7.9", "proxy.py==2.4.10"],
     # These import websockets, and get picows_aio, of this checkout, instead.
     "websockets_users": ["gql==4.4.0", "pygls==2.1.1", *PROJECT["dependencies"]],
@@ -22,6 +22,7 @@ SYSTEM_PROGRAMS = {  # what to look for, and the Debian package that has it
     "node": (["node", "nodejs"], "nodejs"),
     "npm": (["npm"], "npm"),
     "chromium": (["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"], "chromium"),
+    "strace": (["strace"], "strace"),
 }
 
 

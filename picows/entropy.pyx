@@ -1,11 +1,11 @@
 # cython: autotestdict=False
 """Masking keys that nobody can predict, at the price of a few nanoseconds (RFC 6455 sections 5.3 and 10.3).
 
-The system's random source is asked for a pool of keys at a time. A key leaves the pool for good, and a forked child
+A strong generator is asked for a pool of keys at a time. A key leaves the pool for good, and a forked child
 starts without its parent's pool, so no key is used twice.
 
-The source is the random generator of OpenSSL, which seeds itself from the kernel and again after a fork: it makes a
-pool six times as fast as the kernel does. A Python without `ssl` asks the kernel.
+The generator is that of OpenSSL, which seeds itself from the kernel and again after a fork, and makes a pool faster
+than the kernel does. A Python without `ssl` asks the kernel.
 """
 
 import os
