@@ -1,7 +1,7 @@
 """One system call where it can be one: counted by the kernel's own tracer, for a server on a plain socket."""
 
-import re
 import os
+import re
 import shutil
 import subprocess
 import sys

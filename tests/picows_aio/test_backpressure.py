@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from picows_aio.connection import queue_bounds
 
 from picows_aio import ConnectionClosedOK, connect
 from picows_aio.asyncio.connection import Connection
+from picows_aio.connection import queue_bounds
 from tests.conftest import LOOP_FACTORIES
 from tests.picows_aio.pairs import SIDES, feed, open_pair, parked, turns
 from tests.picows_aio.served import needs_proc, run_server
