@@ -8,7 +8,7 @@ from typing import Any
 
 from picows_aio import ClientConnection, ServerConnection, connect, serve
 from picows_aio.asyncio.connection import Connection
-from tests.support import RawPeer, connect_socket, listen
+from tests.support import RawPeer, TlsContexts, connect_socket, listen
 
 SIDES = ("client", "server")
 
@@ -19,6 +19,7 @@ async def open_pair(
     *,
     send_buffer_size: int | None = None,
     receive_buffer_size: int | None = None,
+    tls: TlsContexts | None = None,
     **settings: Any,
 ) -> AsyncIterator[tuple[Connection, RawPeer]]:
     """A connection and the raw peer at the other end.
@@ -27,11 +28,15 @@ async def open_pair(
         side: The side of the connection, "client" or "server".
         send_buffer_size: SO_SNDBUF of the socket that the connection writes to, in bytes.
         receive_buffer_size: SO_RCVBUF of the peer, in bytes.
+        tls: Contexts for a connection over TLS; only for the side "client".
         settings: For `connect` or `serve`.
     """
-    opener = _open_client if side == "client" else _open_server
     settings = {"compression": None} | settings
-    async with opener(send_buffer_size, receive_buffer_size, settings) as (connection, peer):
+    if side == "client":
+        opened = _open_client(send_buffer_size, receive_buffer_size, tls, settings)
+    else:
+        opened = _open_server(send_buffer_size, receive_buffer_size, settings)
+    async with opened as (connection, peer):
         try:
             yield connection, peer
         finally:
@@ -42,9 +47,11 @@ async def open_pair(
 
 @contextlib.asynccontextmanager
 async def _open_client(
-    send_buffer_size: int | None, receive_buffer_size: int | None, settings: dict[str, Any]
-) -> AsyncIterator[tuple[ClientConnection, RawPeer]]:
-    async with listen() as server, asyncio.TaskGroup() as group:
+    send_buffer_size: int | None, receive_buffer_size: int | None, tls: TlsContexts | None, settings: dict[str, Any]
+) -> AsyncIterator[tuple[Connection, RawPeer]]:
+    if tls is not None:
+        settings = {"ssl": tls.client} | settings
+    async with listen(tls.server if tls else None) as server, asyncio.TaskGroup() as group:
         if receive_buffer_size is not None:
             server.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_size)
         if send_buffer_size is not None:
@@ -59,7 +66,7 @@ async def _open_client(
 @contextlib.asynccontextmanager
 async def _open_server(
     send_buffer_size: int | None, receive_buffer_size: int | None, settings: dict[str, Any]
-) -> AsyncIterator[tuple[ServerConnection, RawPeer]]:
+) -> AsyncIterator[tuple[Connection, RawPeer]]:
     accepted: asyncio.Queue[ServerConnection] = asyncio.Queue()
 
     async def handler(connection: ServerConnection) -> None:

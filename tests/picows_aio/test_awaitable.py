@@ -514,6 +514,7 @@ async def test_an_echo_schedules_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # uvloop 0.22 hands the factory what Python 3.13.0 does not take
 async def test_eager_tasks() -> None:
     async with asyncio.timeout(10), open_pair("client") as (connection, peer):
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
