@@ -13,7 +13,7 @@ from picows.version import __version__
 
 if TYPE_CHECKING:
     from picows_aio.auth import basic_auth
-    from picows_aio.broadcast import broadcast
+    from picows_aio.broadcasting import broadcast
     from picows_aio.client import ClientConnection, connect, unix_connect
     from picows_aio.datastructures import Headers, HeadersLike, MultipleValuesError
     from picows_aio.exceptions import (
@@ -169,7 +169,7 @@ if not TYPE_CHECKING:
     # All other names are exceptions.
     _HOMES = {
         "auth": "basic_auth",
-        "broadcast": "broadcast",
+        "broadcasting": "broadcast",
         "client": "ClientConnection connect unix_connect",
         "datastructures": "Headers HeadersLike MultipleValuesError",
         "frames": "Close CloseCode Frame Opcode",

@@ -1,4 +1,7 @@
-"""One message to many connections."""
+"""One message to many connections.
+
+The module is not named `broadcast`: as an attribute of the package, that is the function.
+"""
 
 from __future__ import annotations
 
