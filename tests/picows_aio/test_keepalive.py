@@ -205,7 +205,7 @@ async def test_a_connection_to_a_silent_peer_fails(side: str, caplog: pytest.Log
         (record,) = caplog.records
         assert record.levelname == "WARNING"
         assert record.getMessage() == str(raised.value.__cause__)
-        assert record.websocket is connection  # type: ignore[attr-defined]
+        assert record.websocket == connection  # type: ignore[attr-defined]
         assert connection.close_code == 1006
 
 
