@@ -39,6 +39,7 @@ cdef class ConnectionProtocol(TransportOwner):
         State _state
         bint _is_dropped                # disconnect() was called: nothing is delivered any more
         bint _is_paused                 # pause_reading() was called
+        bint _has_ended                 # the last frames are delivered: there is nothing left to pause
         bint _is_peer_held              # the transport does not read
         bint _is_delivering
         Callback _callback              # what an exception now comes from

@@ -27,6 +27,9 @@ from picows.errors import WSProtocolError
 from picows.keepalive import AutoPing
 from picows.options import PICOWS_DEBUG_LL
 
+cdef enum:
+    TLS_RECORD_SIZE = 17408   # bytes: the largest record (RFC 8446 section 5.2) and its header, rounded up
+
 cdef double LINGER_TIMEOUT = 1.0    # seconds for the peer to end TCP after the last frame was sent
 cdef double CLOSE_TIMEOUT = 10.0    # seconds for the peer to answer a CLOSE frame, or to take what is still queued
 
@@ -183,7 +186,10 @@ cdef class ConnectionProtocol(TransportOwner):
 
     def get_buffer(self, sizehint):
         """Called by the event loop: where to put what it reads. TLS transports say how much waits in them."""
-        return self._parser.read_target(sizehint if self._is_secure and sizehint > 0 and self._state != OPENING else 0)
+        if not self._is_secure or self._state == OPENING:
+            return self._parser.read_target(0)
+        # What the TLS library took in last time and could not decrypt yet is not counted: a record, at most.
+        return self._parser.read_target(TLS_RECORD_SIZE + max(<Py_ssize_t> sizehint, 0))
 
     def buffer_updated(self, nbytes):
         """Called by the event loop: it read so many bytes."""
@@ -225,6 +231,7 @@ cdef class ConnectionProtocol(TransportOwner):
             self.handshake_ended(exc)
         elif self._state == OPEN and self._parser.is_held_back and not self._is_delivering:
             self._is_paused = False
+            self._has_ended = True
             self._parser.take_rest()
             self._deliver()
         self._state = DISCONNECTED
@@ -255,7 +262,7 @@ cdef class ConnectionProtocol(TransportOwner):
     # TransportOwner
 
     cdef int pause_reading(self) except -1:
-        if self._is_paused or self._state != OPEN:
+        if self._is_paused or self._state != OPEN or self._has_ended:
             return 0
         self._is_paused = True
         if not self._is_delivering:
