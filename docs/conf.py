@@ -16,7 +16,7 @@ if list(Path(picows.__file__).parent.glob("*.pyi")):
 # sphinx-autodoc-typehints 3.6 calls a function that Sphinx 9 deprecates.
 warnings.filterwarnings("ignore", module="sphinx_autodoc_typehints")
 
-project = "picows"
+project = "picows-aio"
 author = "The picows-aio developers"
 copyright = f"2026, {author}"
 version = release = picows.__version__
@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
+    "name_table",
     "sphinx_autodoc_typehints",
     "stub_signatures",
 ]
@@ -44,12 +45,20 @@ napoleon_numpy_docstring = False
 doctest_default_flags = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 # The build uses no network, so there is no inventory of other packages' names to link to.
-_OTHER_PACKAGES = r"(asyncio|collections|contextlib|enum|http|logging|multidict|os|python_socks|socket|ssl|typing)\..*"
+_OTHER_PACKAGES = (
+    r"(asyncio|collections|contextlib|enum|http|logging|multidict|os|python_socks|re|socket|ssl|typing|werkzeug)\..*"
+)
 _BUILT_INS = r"[A-Za-z]*Error|Exception|Any|bool|bytearray|bytes|dict|float|int|list|memoryview|str|tuple"
-_ABSTRACT = r"AbstractContextManager|Buffer|Iterable"
-nitpick_ignore_regex = [("py:.*", _OTHER_PACKAGES), ("py:.*", _BUILT_INS), ("py:.*", _ABSTRACT)]
+_ABSTRACT = r"AbstractContextManager|Buffer|Ellipsis|Iterable"
+_PRIVATE = r"picows_aio\.(Challenger|SupportsKeysAndGetItem|Session)"  # protocols in annotations, which nobody imports
+nitpick_ignore_regex = [("py:.*", _OTHER_PACKAGES), ("py:.*", _BUILT_INS), ("py:.*", _ABSTRACT), ("py:.*", _PRIVATE)]
 
 
 def typehints_fixup_module_name(module: str) -> str:
     """Name every class as users import it, not by the module it is written in."""
-    return "picows" if module.startswith("picows.") else module
+    if module.startswith("picows_aio.extensions."):
+        return "picows_aio.extensions"
+    if module in ("picows_aio.connection", "picows_aio.uri"):
+        return module.replace("picows_aio.connection", "picows_aio.asyncio.connection")
+    package = module.partition(".")[0]
+    return package if package in ("picows", "picows_aio") else module

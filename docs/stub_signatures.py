@@ -40,7 +40,7 @@ def read_stub(path: Path) -> dict[str, Signature]:
 
 
 STUBS = {
-    f"{package.name}.{name}": signature
+    (package.name, name): signature
     for package in PACKAGES
     for path in sorted(package.glob("[!_]*.pyi"))
     for name, signature in read_stub(path).items()
@@ -49,7 +49,10 @@ STUBS = {
 
 def add_types(_app: Sphinx, what: str, name: str, *_event: Any) -> Signature | None:
     """Handle autodoc-process-signature, for functions that a stub declares."""
-    return STUBS.get(name) if what in {"function", "method"} else None
+    package, *path = name.split(".")
+    if what == "method":
+        return STUBS.get((package, ".".join(path[-2:])))
+    return STUBS.get((package, path[-1])) if what == "function" else None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

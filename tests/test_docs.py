@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 import picows
+import picows_aio
 
 HTML = os.environ.get("DOCS_HTML")  # the folder that Sphinx wrote to
+CONNECTION_MEMBERS = (
+    *("recv", "recv_streaming", "send", "ping", "pong", "close", "wait_closed", "id", "logger", "state", "subprotocol"),
+    *("transport", "local_address", "remote_address", "latency", "close_code", "close_reason", "request", "response"),
+)
 pytestmark = pytest.mark.skipif(not HTML, reason="needs the built documentation: python .ci/dev.py docs")
 
 
@@ -44,20 +49,22 @@ class Definitions(HTMLParser):
 
 def public_names() -> list[str]:
     names = []
-    for name in picows.__all__:
-        names.append(name)
-        value = getattr(picows, name)
-        if isinstance(value, type) and issubclass(value, enum.Enum):
-            names += [f"{name}.{member.name}" for member in value]
-        elif isinstance(value, type):
-            names += [f"{name}.{member}" for member in vars(value) if not member.startswith("_")]
-    return names
+    for package in (picows, picows_aio):
+        for name in package.__all__:
+            path = f"{package.__name__}.{name}"
+            names.append(path)
+            value = getattr(package, name)
+            if isinstance(value, type) and issubclass(value, enum.Enum):
+                names += [f"{path}.{member.name}" for member in value]
+            elif package is picows and isinstance(value, type):
+                names += [f"{path}.{member}" for member in vars(value) if not member.startswith("_")]
+    return [*names, *(f"picows_aio.asyncio.connection.Connection.{name}" for name in CONNECTION_MEMBERS)]
 
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
     texts: dict[str, str] = {}
-    for page in sorted(Path(str(HTML)).glob("reference/*.html")):
+    for page in sorted(Path(str(HTML)).glob("reference/**/*.html")):
         parser = Definitions()
         parser.feed(page.read_text(encoding="utf-8"))
         texts |= parser.texts
@@ -66,7 +73,7 @@ def texts() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", public_names())
 def test_a_public_name_has_text(name: str, texts: dict[str, str]) -> None:
-    text = texts.get(f"picows.{name}", "").strip()
+    text = texts.get(name, "").strip()
     assert len(text.split()) >= 3, f"the reference says about {name}: {text!r}"
 
 

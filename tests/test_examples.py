@@ -355,16 +355,22 @@ def test_tls_echo_works_with_a_certificate_from_openssl(tmp_path: Path) -> None:
         assert_prints(python(script, *files), OUTPUT[script])
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 def python_blocks(text: str, fence: str, end: str) -> list[str]:
     return [textwrap.dedent(block) for block in re.findall(rf"^{fence}\n(.*?)^{end}", text, re.DOTALL | re.MULTILINE)]
 
 
-def test_the_program_in_the_readme_runs() -> None:
-    (program,) = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "```python", "```")
-    assert program.count("9001") == 2
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    assert_prints([sys.executable, "-X", "dev", "-c", program.replace("9001", port)], ["The echo says hello"])
+def test_the_programs_in_the_readme_run() -> None:
+    programs = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "```python", "```")
+    assert ["from picows_aio" in program for program in programs] == [True, False]
+    for program in programs:
+        assert program.count("9001") == 2
+        command = [sys.executable, "-X", "dev", "-c", program.replace("9001", str(free_port()))]
+        assert_prints(command, ["The echo says hello"])
 
 
 def test_the_client_of_the_tutorial_talks_to_the_server() -> None:
@@ -373,6 +379,20 @@ def test_the_client_of_the_tutorial_talks_to_the_server() -> None:
     with running_server("echo_server.py", "A client left; 1 frames were sent back.\nStopped.\n") as url:
         program = program.replace("ws://127.0.0.1:9001/", url)
         assert_prints([sys.executable, "-X", "dev", "-c", program], ["The server says hello"])
+
+
+def test_server_and_client_of_the_first_tutorial_talk() -> None:
+    tutorial = (ROOT / "docs" / "tutorial" / "await.rst").read_text(encoding="utf-8")
+    server, client = (
+        program.replace("9001", "PORT") for program in python_blocks(tutorial, r"\.\. code-block:: python\n", r"(?=\S)")
+    )
+    # In one process, where the client can wait until the server listens.
+    server = server.replace("PORT", "0").replace(
+        "        await server.serve_forever()", "        await talk(server.sockets[0].getsockname()[1])"
+    )
+    definitions = client.replace("asyncio.run(main())", "").replace("async def main()", "async def talk(port: int)")
+    program = definitions.replace('"ws://127.0.0.1:PORT/"', 'f"ws://127.0.0.1:{port}/"') + server
+    assert_prints([sys.executable, "-X", "dev", "-c", program], ["The server says HELLO"])
 
 
 def test_every_example_is_run_here() -> None:
