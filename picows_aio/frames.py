@@ -40,11 +40,17 @@ class Opcode(enum.IntEnum):
     """What a frame is (RFC 6455 section 5.2)."""
 
     CONT = 0
+    """Continues a message in fragments."""
     TEXT = 1
+    """A text message, or its first fragment."""
     BINARY = 2
+    """A binary message, or its first fragment."""
     CLOSE = 8
+    """Begins or answers the closing handshake."""
     PING = 9
+    """Asks for an answer."""
     PONG = 10
+    """Answers a ping, or nothing."""
 
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = Opcode
@@ -56,20 +62,35 @@ class CloseCode(enum.IntEnum):
     """Why a connection is closed (RFC 6455 section 7.4.1 and the IANA registry)."""
 
     NORMAL_CLOSURE = 1000
+    """The purpose of the connection is fulfilled."""
     GOING_AWAY = 1001
+    """A server shuts down, or a browser leaves the page."""
     PROTOCOL_ERROR = 1002
+    """The peer broke the protocol."""
     UNSUPPORTED_DATA = 1003
+    """A type of message that the endpoint does not take."""
     NO_STATUS_RCVD = 1005
+    """Is never sent; it says that the CLOSE frame had no code."""
     ABNORMAL_CLOSURE = 1006
+    """Is never sent; it says that the connection ended without a CLOSE frame."""
     INVALID_DATA = 1007
+    """A message is not what its type says, such as text that is not UTF-8."""
     POLICY_VIOLATION = 1008
+    """A message breaks a rule of the application."""
     MESSAGE_TOO_BIG = 1009
+    """A message is too large to be processed."""
     MANDATORY_EXTENSION = 1010
+    """A client needs an extension that the server did not accept."""
     INTERNAL_ERROR = 1011
+    """Something unexpected keeps the endpoint from going on."""
     SERVICE_RESTART = 1012
+    """The server restarts; the client may come back."""
     TRY_AGAIN_LATER = 1013
+    """The server is overloaded; the client may come back later."""
     BAD_GATEWAY = 1014
+    """A gateway got an invalid response from the server behind it."""
     TLS_HANDSHAKE = 1015
+    """Is never sent; it says that TLS failed."""
 
 
 _INTERNAL_CODES = {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE}
