@@ -125,7 +125,13 @@ class ClientProtocol(_Opening):
             WSHandshakeError: The server's answer is no WebSocket handshake, or a refusal.
             OSError: The connection was lost before.
         """
-        return await self._opened
+        opened = self._opened
+        try:
+            return await opened
+        finally:
+            # The result would keep the connection's objects for as long as a transport keeps this one.
+            self._opened = self.loop.create_future()
+            self._opened.cancel()
 
     def handshake_started(self) -> None:
         """Send the request."""
@@ -258,10 +264,11 @@ class ServerProtocol(_Opening):
 
     def _answer_awaited(self, task: asyncio.Future[Any]) -> None:
         self._task = None
-        if task.cancelled():
+        if not self.is_opening:
+            if not task.cancelled():
+                task.exception()  # nobody is there any more to whom it matters
+        elif task.cancelled():
             self.abort()
-        elif not self.is_opening:
-            task.exception()  # nobody is there any more to whom it matters
         elif isinstance(exc := task.exception(), Exception):
             self._factory_failed(exc)
         else:

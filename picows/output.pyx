@@ -420,7 +420,8 @@ cdef class Output:
         return 0
 
     cdef int when_written(self, object callback) except -1:
-        """Call back when the transport has all of the frame that is being handed to it: now, unless that is under way."""
+        """Call back when the transport has all of the frame that is being handed to it: now, unless that is under way.
+        """
         if self._deferred is None:
             callback()
         else:

@@ -153,7 +153,20 @@ cdef class ConnectionProtocol(TransportOwner):
                 self._peer.close()
         except OSError as exc:   # the peer has reset the connection, which the loop is about to find out
             self._logger.log(PICOWS_DEBUG_LL, "cannot half-close: %r", exc)
-        self._set_deadline(LINGER_TIMEOUT, self.abort)
+        self._linger(self.loop.time() + CLOSE_TIMEOUT, self._peer.get_write_buffer_size())
+
+    def _linger(self, until, unsent):
+        """Give the peer a second to end the connection, and another for as long as it takes what is queued, up to a
+        limit.
+        """
+        self._set_deadline(LINGER_TIMEOUT, lambda: self._lingered(until, unsent))
+
+    def _lingered(self, until, unsent):
+        cdef Py_ssize_t left = self._peer.get_write_buffer_size()
+        if left < unsent and self.loop.time() < until:
+            self._linger(until, left)
+        else:
+            self.abort()
 
     def abort(self):
         """Drop the connection now."""

@@ -379,7 +379,8 @@ cdef class WSTransport:
                 self._last_rtt = (ws_clock_ns() - started) * 1e-9
                 results.append(self._last_rtt)
         finally:
-            self._pong_waiter = None   # a ping that is under way stays expected, so that its pong counts for nothing else
+            # a ping that is under way stays expected, so that its pong counts for nothing else
+            self._pong_waiter = None
         return results
 
     async def _next_pong(self):
