@@ -66,7 +66,7 @@ def write_bounds(write_limit):
 
 
 cdef class Connection(WSListener):
-    """A WebSocket connection: the base of :class:`ClientConnection` and :class:`ServerConnection`.
+    """A WebSocket connection, of a client or of a server.
 
     Iterating over it yields messages until it is closed with code 1000 or 1001, or without one; any other end raises
     :exc:`ConnectionClosedError`. As an asynchronous context manager it closes itself: with code 1000, with 1011 after
@@ -137,7 +137,7 @@ cdef class Connection(WSListener):
 
     @property
     def state(self):
-        """Where the connection is in its life, a :class:`State`."""
+        """Where the connection is in its life, a :class:`picows_aio.State`."""
         self._is_open()
         return _STATES[self._state]
 
@@ -153,12 +153,12 @@ cdef class Connection(WSListener):
 
     @property
     def local_address(self):
-        """The local address: ``getsockname()`` of the socket."""
+        """The local address, ``getsockname()`` of the socket."""
         return self._extra_info("sockname")
 
     @property
     def remote_address(self):
-        """The peer's address: ``getpeername()`` of the socket."""
+        """The peer's address, ``getpeername()`` of the socket."""
         return self._extra_info("peername")
 
     @property
@@ -293,6 +293,7 @@ cdef class Connection(WSListener):
             else:
                 self._receive_message(frame)
         except WSProtocolError as exc:
+            self._wake_reader()   # messages that came before the violation can still be answered
             transport.fail(exc)
 
     def _check_reserved_bits(self, WSFrame frame):
