@@ -110,8 +110,12 @@ cdef class Output:
             return 0
         self.flush()
         if self._is_client_side:
-            return self._send_masked(opcode, payload, size, fin, rsv)
-        return self._send_unmasked(opcode, payload, size, keeper, fin, rsv)
+            self._send_masked(opcode, payload, size, fin, rsv)
+        else:
+            self._send_unmasked(opcode, payload, size, keeper, fin, rsv)
+        if self._coalesces and not self._is_reading:
+            self._latest_ns = ws_clock_ns()   # the turn goes on from here, however long the write took
+        return 0
 
     cdef int send_in_place(self, uint8_t opcode, uint8_t* payload, size_t size, bint fin, uint8_t rsv) except -1:
         """Send a frame whose payload may be masked where it is; WS_MAX_HEADER_SIZE bytes before it are free for the

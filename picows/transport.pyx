@@ -319,8 +319,8 @@ cdef class WSTransport:
     def fail(self, exception):
         """Fail the connection because of what the peer did (RFC 6455 section 7.1.7).
 
-        Sends a CLOSE frame with the code and the message of ``exception``, a :exc:`WSProtocolError`, and disconnects. The
-        same as raising it from ``on_ws_frame``, but no error of the listener's: a server logs it at INFO.
+        Sends a CLOSE frame with the code and the message of ``exception``, a :exc:`WSProtocolError`, and disconnects.
+        The same as raising it from ``on_ws_frame``, but no error of the listener's: a server logs it at INFO.
         """
         self._check_thread()
         if self._owner is not None:
