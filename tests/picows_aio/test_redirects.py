@@ -102,9 +102,7 @@ SECRETS = {"Authorization": "Bearer x", "Cookie": "a=b", "Proxy-Authorization": 
 @pytest.mark.parametrize("is_same_origin", [True, False])
 async def test_secrets_stay_at_their_origin(is_same_origin):
     async with two_sites() as (site, target):
-        if is_same_origin:
-            site = target
-        connecting = site.connect("/old", additional_headers=SECRETS | {"X-Other": "1"})
+        connecting = (target if is_same_origin else site).connect("/old", additional_headers=SECRETS | {"X-Other": "1"})
         for _ in range(2):
             async with connecting as connection:
                 sent = connection.request.headers
@@ -120,8 +118,9 @@ async def test_user_and_password_stay_at_their_origin():
             assert connection.remote_address == target.endpoint.address
             assert "Authorization" not in connection.request.headers
     async with running(process_request=redirect_to("/new")) as site:
-        async with connect(site.url.replace("//", "//user:pass@") + "/old", proxy=None) as connection:
-            assert connection.request.headers["Authorization"] == "Basic dXNlcjpwYXNz"
+        connection = await connect(site.url.replace("//", "//user:pass@") + "/old", proxy=None)
+        assert connection.request.headers["Authorization"] == "Basic dXNlcjpwYXNz"
+        await connection.close()
 
 
 @pytest.mark.parametrize("keyword", ["host", "port"])
@@ -202,8 +201,9 @@ async def test_process_redirect_may_lead_anywhere():
             return f"{target.url}/there" if exc.response.status_code == 401 else exc
 
     async with running() as target, running(process_request=lambda c, _: c.respond(401, "")) as site:
-        async with Elsewhere(site.url, proxy=None) as connection:
-            assert connection.request.path == "/there"
+        connection = await Elsewhere(site.url, proxy=None)
+        assert connection.request.path == "/there"
+        await connection.close()
 
 
 async def test_process_redirect_that_leads_nowhere():

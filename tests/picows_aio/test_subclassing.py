@@ -80,12 +80,12 @@ async def test_what_a_servers_factory_is_called_with():
         calls.append((args, kwargs))
         return ServerConnection(*args, **kwargs)
 
-    async with running(create_connection=make, subprotocols=["a"], **SETTINGS) as site:
-        async with site.connect(subprotocols=["a"]):
-            (((protocol, server), kwargs),) = calls
-            assert kwargs == SETTINGS
-            assert server is site.server
-            assert (protocol.state, protocol.subprotocol) == (State.OPEN, "a")
+    options = {"create_connection": make, "subprotocols": ["a"]} | SETTINGS
+    async with running(**options) as site, site.connect(subprotocols=["a"]):
+        (((protocol, server), kwargs),) = calls
+        assert kwargs == SETTINGS
+        assert server is site.server
+        assert (protocol.state, protocol.subprotocol) == (State.OPEN, "a")
 
 
 async def test_a_partial_is_a_factory():
