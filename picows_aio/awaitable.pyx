@@ -144,7 +144,7 @@ cdef class Waiter:
 
     def result(self):
         if self._is_cancelled:
-            raise asyncio.CancelledError() if self._cancel_message is None else asyncio.CancelledError(self._cancel_message)
+            raise asyncio.CancelledError(*(() if self._cancel_message is None else (self._cancel_message,)))
         if not self._is_done:
             raise asyncio.InvalidStateError("Result is not set.")
         return None
@@ -171,17 +171,23 @@ cdef object _as_exception(typ, value):
     if isinstance(typ, BaseException):
         return typ
     if not isinstance(typ, type) or not issubclass(typ, BaseException):
-        raise TypeError(f"exceptions must be classes or instances deriving from BaseException, not {type(typ).__name__}")
+        raise TypeError(
+            f"exceptions must be classes or instances deriving from BaseException, not {type(typ).__name__}"
+        )
     if isinstance(value, BaseException):
         return value
     return typ() if value is None else typ(value)
 
 
 cdef class Operation:
-    """A coroutine-like awaitable: steps through `advance`, which subclasses implement; each concrete class is made steppable."""
+    """A coroutine-like awaitable: steps through `advance`, which subclasses implement; each concrete class is made
+    steppable.
+    """
 
     cdef bint advance(self) except -1:
-        """Try to finish: True with `value` set, or False with `waiter` or `_inner` set. Called again after the waiter was woken."""
+        """Try to finish: True with `value` set, or False with `waiter` or `_inner` set. Called again after the waiter
+        was woken.
+        """
         raise NotImplementedError
 
     cdef int abandon(self) except -1:

@@ -46,7 +46,8 @@ cdef class Connection(WSListener):
         bint _is_write_paused
         bint _is_sending_fragments
         bint _is_turn_given               # the first of the line was woken and has not begun yet
-        object _line                      # deque of waiters: messages that have not begun, in order; None before the first
+        # deque of waiters: messages that have not begun, in order; None before the first
+        object _line
         list _drainers                    # waiters: until less than the limit waits to be sent
         object _write_limit
         # Closing

@@ -14,7 +14,6 @@ import codecs
 import operator
 import re
 import secrets
-import socket
 import time
 import weakref
 from collections import deque
@@ -29,7 +28,9 @@ from picows_aio.awaitable cimport Operation, Waiter, make_steppable
 from picows_aio.messages cimport FragmentedMessage, MessageLimits, MessageQueue
 
 from picows import WSProtocolError
-from picows_aio.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError, TooManyFragments
+from picows_aio.exceptions import (
+    ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError, TooManyFragments,
+)
 from picows_aio.frames import Close, CloseCode, Frame, Opcode
 from picows_aio.keepalive import Keepalive
 from picows_aio.protocol import State
@@ -362,7 +363,8 @@ cdef class Connection(WSListener):
     def _receive_extended(self, WSFrame frame):
         """Custom extensions work on whole frame objects, the last one of the header first."""
         decoded = Frame(
-            Opcode(int(frame.msg_type)), frame.get_payload_as_bytes(), bool(frame.fin), bool(frame.rsv1), bool(frame.rsv2),
+            Opcode(int(frame.msg_type)), frame.get_payload_as_bytes(), bool(frame.fin), bool(frame.rsv1),
+            bool(frame.rsv2),
             bool(frame.rsv3),
         )
         for extension in reversed(self._extensions):
@@ -420,7 +422,9 @@ cdef class Connection(WSListener):
     cdef int _unpause(self) except -1:
         if not self._is_paused or self._queue.count > self._low or self._queue.size > self._high_bytes // 4:
             return 0
-        if self._streamed is not None and (self._streamed.parts() > self._low or self._streamed.size > self._high_bytes // 4):
+        if self._streamed is not None and (
+            self._streamed.parts() > self._low or self._streamed.size > self._high_bytes // 4
+        ):
             return 0
         self._is_paused = False
         self._transport.resume_reading()
@@ -447,7 +451,8 @@ cdef class Connection(WSListener):
             task = self._reader.waiter.waiting_task() if self._reader.waiter is not None else None
             name = task.get_name() if hasattr(task, "get_name") else "another coroutine"
             raise ConcurrencyError(
-                f"cannot call recv or recv_streaming while another coroutine is already running recv or recv_streaming: {name} waits"
+                "cannot call recv or recv_streaming while another coroutine is already running recv or "
+                f"recv_streaming: {name} waits"
             )
         if self._streamed is not None:
             raise ConcurrencyError(

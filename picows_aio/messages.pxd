@@ -11,7 +11,7 @@ cdef struct Slot:
 cdef class MessageQueue:
     cdef:
         Slot* _slots
-        size_t _capacity # a power of two, or 0
+        size_t _capacity       # a power of two, or 0
         size_t _head
         readonly size_t count
         readonly size_t size   # bytes

@@ -5,7 +5,7 @@ from collections import deque
 
 cimport cython
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from picows.enums cimport WSCloseCode
 
 from picows import WSProtocolError
@@ -14,7 +14,8 @@ from picows_aio.exceptions import PayloadTooBig, TooManyFragments
 cdef enum:
     FIRST_CAPACITY = 16
     FRAGMENT_OVERHEAD = 64   # bytes that a fragment costs besides its payload: an object and its place in a list
-    OVERHEAD_FACTOR = 4      # times the message limit: honest streams of small fragments pass, floods of empty ones do not
+    # times the message limit: honest streams of small fragments pass, floods of empty ones do not
+    OVERHEAD_FACTOR = 4
     LEAST_BUDGET = 65536     # bytes that fragments may cost where the message limit is small
 
 
@@ -122,7 +123,7 @@ cdef class MessageLimits:
 
     cdef int check(self, FragmentedMessage message, size_t size) except -1:
         """Whether a fragment of `size` bytes may be added."""
-        cdef size_t limit
+        cdef size_t limit, budget
         if self.max_fragments is not None and message.fragments >= <size_t> self.max_fragments:
             error = TooManyFragments(self.max_fragments)
             raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, str(error)) from error
@@ -132,9 +133,11 @@ cdef class MessageLimits:
         if message._received + size > limit:
             error = PayloadTooBig(size, limit - message._received, message._received or None)
             raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, str(error)) from error
-        if message.size + message._overhead + size + FRAGMENT_OVERHEAD > max(OVERHEAD_FACTOR * limit, <size_t> LEAST_BUDGET):
+        budget = max(OVERHEAD_FACTOR * limit, <size_t> LEAST_BUDGET)
+        if message.size + message._overhead + size + FRAGMENT_OVERHEAD > budget:
             raise WSProtocolError(
                 WSCloseCode.MESSAGE_TOO_BIG,
-                f"{message.fragments} fragments of {message._received} bytes cost more memory than a message of {limit} bytes may",
+                f"{message.fragments} fragments of {message._received} bytes cost more memory than a message of "
+                f"{limit} bytes may",
             ) from TooManyFragments(message.fragments)
         return 0
