@@ -9,7 +9,7 @@ sanitize   the C code under the address and undefined behaviour sanitizers
 docs       the documentation, without a warning
 bench      the benchmarks of examples/benchmark/
 peers      prepare under .peers/ what the interoperability tests talk to
-autobahn   the Autobahn testsuite against the example server and client
+autobahn   the Autobahn testsuite against the example servers and clients
 """
 
 import os
@@ -100,17 +100,16 @@ def peers() -> None:
 
 
 def autobahn(*arguments: str) -> None:
-    """Arguments go to the suite's script, named by $AUTOBAHN; --quick is the default."""
+    """Arguments go to the suite's script, named by $AUTOBAHN; the default is --quick --strict."""
     script = Path(os.environ.get("AUTOBAHN") or ROOT.parent / "shared" / "conformance" / "autobahn.py").resolve()
     if not script.exists():
         print(f"Autobahn testsuite: not run, there is no {script} ($AUTOBAHN names it)")
         return
-    options = arguments or ("--quick",)
-    # picows_aio must pass every case to the letter; picows leaves it to the application when an echo is sent.
-    for folder, strictness in ((ROOT / "examples", ()), (ROOT / "examples" / "aio", ("--strict",))):
+    options = arguments or ("--quick", "--strict")
+    for folder in (ROOT / "examples", ROOT / "examples" / "aio"):
         for role, parameters in (("server", "{port}"), ("client", "{url} {agent}")):
             command = f"{sys.executable} {folder / f'autobahn_{role}.py'} {parameters}"
-            python(script, role, "--command", command, *options, *strictness, PYTHONPATH=str(ROOT))
+            python(script, role, "--command", command, *options, PYTHONPATH=str(ROOT))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
