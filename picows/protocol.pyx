@@ -312,6 +312,7 @@ cdef class ConnectionProtocol(TransportOwner):
             self._output.flush()
         self._output.stop()
         if graceful:
+            self._hold_peer(False)   # a TLS transport that is paused when the peer ends its side does not close
             self._output.when_written(self._peer.close)
         else:
             self._peer.abort()
