@@ -212,6 +212,30 @@ class TestHttp:
         assert base64.b64encode(f"user:{PASSWORD}".encode()).decode() not in shown
         assert "in the proxy URL" not in shown  # they were there
 
+    @pytest.mark.parametrize("reply", [b"HTTP/1.1 407 Wrong\r\nProxy-Authenticate: Basic\r\n\r\n", b"HTTP/1.1 2"])
+    async def test_the_answer_goes_with_the_error(self, reply):
+        async with asyncio.timeout(5), listen() as proxy:
+            connecting, peer = await start(proxy)
+            await peer.read_http_head()
+            peer.write_bytes(reply)
+            peer.half_close()
+            with pytest.raises(ProxyError) as caught:
+                await connecting
+        assert caught.value.reply == reply
+
+    async def test_the_name_in_the_certificate_of_the_proxy(self, tls_contexts):
+        async with asyncio.timeout(5), listen(tls_contexts.server) as proxy:
+            options = {"proxy_ssl_context": tls_contexts.client, "proxy_server_hostname": "other.invalid"}
+            connecting = asyncio.create_task(ws_connect(Recorder, TARGET, proxy=proxy_url(proxy, "https"), **options))
+            with contextlib.suppress(ssl.SSLError, ConnectionError, EOFError):
+                await proxy.accept(upgrade=False)
+            with pytest.raises(ssl.SSLCertVerificationError, match=r"other\.invalid"):
+                await connecting
+
+    async def test_keywords_for_tls_with_a_proxy_without_tls(self):
+        with pytest.raises(ValueError, match="proxy_server_hostname: only meaningful with an https:// proxy"):
+            await ws_connect(Recorder, TARGET, proxy="http://127.0.0.1:1", proxy_server_hostname="x")
+
     async def test_no_password_in_the_log(self, caplog):
         """Neither the proxy's nor the server's, at the most talkative level."""
         caplog.set_level(1)

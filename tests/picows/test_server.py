@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from picows import (
+    ServerHandshakePolicy,
     WSListener,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
@@ -269,6 +270,20 @@ async def test_a_server_is_the_loop_s(link):
 
 
 @plain_only
+async def test_the_policy_hears_of_clients_before_they_ask(serve, raw_peer):
+    class Policy(ServerHandshakePolicy):
+        def client_connected(self, transport):
+            connected.put_nowait(transport)
+
+    connected = asyncio.Queue()
+    policy = Policy()
+    async with asyncio.timeout(5), serve(handshake_policy=policy) as server, raw_peer(server, upgrade=False) as peer:
+        transport = await connected.get()
+        assert not transport.is_closing()
+        transport.abort()
+        await peer.read_eof()
+
+
 async def test_start_serving_false_waits_to_be_started(link):
     async with asyncio.timeout(5):
         server = await ws_create_server(Accepted(Echo), **link.server_options(), start_serving=False)
