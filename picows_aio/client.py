@@ -17,7 +17,7 @@ from picows_aio.dialing import check_tls, core_keywords, core_url
 from picows_aio.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, SecurityError
 from picows_aio.extensions.base import ClientExtensionFactory
 from picows_aio.extensions.permessage_deflate import enable_client_permessage_deflate
-from picows_aio.headers import build_authorization_basic, validate_subprotocols
+from picows_aio.headers import build_authorization_basic, build_host, validate_subprotocols
 from picows_aio.http11 import USER_AGENT, Request, Response
 from picows_aio.negotiation import build_offer, choose_offered_extensions, choose_offered_subprotocol
 from picows_aio.reconnect import backoff, process_exception
@@ -270,16 +270,17 @@ class connect:
     def _redirect_target(self, location: str) -> str:
         new_uri = urllib.parse.urljoin(self.uri, location)
         target = parse_uri(new_uri)
+        shown = _show(target)
         if self.ws_uri.secure and not target.secure:
-            raise SecurityError(f"cannot follow redirect to non-secure URI {new_uri}")
+            raise SecurityError(f"cannot follow redirect to non-secure URI {shown}")
         keywords = self.create_connection_kwargs
         if "sock" in keywords:
-            raise ValueError(f"cannot follow redirect to {new_uri} with a preexisting socket")
+            raise ValueError(f"cannot follow redirect to {shown} with a preexisting socket")
         if _origin(self.ws_uri) != _origin(target):
             if keywords.get("unix", False):
-                raise ValueError(f"cannot follow cross-origin redirect to {new_uri} with a Unix socket")
+                raise ValueError(f"cannot follow cross-origin redirect to {shown} with a Unix socket")
             if "host" in keywords or "port" in keywords:
-                raise ValueError(f"cannot follow cross-origin redirect to {new_uri} with an explicit host or port")
+                raise ValueError(f"cannot follow cross-origin redirect to {shown} with an explicit host or port")
         return new_uri
 
     def _follow(self, new_uri: str) -> None:
@@ -287,7 +288,7 @@ class connect:
         check_tls(target, self.create_connection_kwargs)
         if _origin(self.ws_uri) != _origin(target):
             self._has_left_origin = True
-        self.logger.debug("following redirect to %s", new_uri)
+        self.logger.debug("following redirect to %s", _show(target))
         self.uri = new_uri
         self.ws_uri = target
 
@@ -358,6 +359,11 @@ def unix_connect(path: PathLike | None = None, uri: str | None = None, **kwargs:
     if uri is None:
         uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
     return connect(uri, unix=True, path=path, **kwargs)
+
+
+def _show(uri: WebSocketURI) -> str:
+    """A URI for people: without user and password."""
+    return f"{'wss' if uri.secure else 'ws'}://{build_host(uri.host, uri.port, uri.secure)}{uri.resource_name}"
 
 
 def _origin(uri: WebSocketURI) -> tuple[bool, str, int]:

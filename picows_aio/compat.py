@@ -102,13 +102,18 @@ _BETTER = {
     "InvalidURI": "the text leaves out user and password",
     "Request": "serialize() refuses line ends",
     "Response": "serialize() refuses line ends",
+    "Server": "drain() closes connections one by one; close() does not wait for clients that have asked for nothing",
     "TooManyFragments": "has max_fragments, and survives pickling",
     "WebSocketURI": "its repr leaves out the password",
     "basic_auth": "checks its arguments when called, keeps them out of messages; repeated credentials are 401, not 500",
     "build_authorization_basic": "a colon in the user is ValueError",
     "build_extension": "refuses what is no token",
     "build_subprotocol": "refuses what is no token",
+    "connect": "wrong arguments are refused at once; where reconnect_delays end, the last error is raised; socks4 and "
+    "socks5 proxies resolve names; texts leave out passwords",
     "parse_uri": "every refusal is InvalidURI, also bad ports, brackets, IPv4 addresses and line ends",
+    "serve": "wrong arguments are refused at once; timeouts and malformed requests are answered too; hooks that return "
+    "something else are a 500; a client that goes away is a line at INFO, not an error of the handler",
 }
 
 _CONNECTION = "the connections of picows_aio, which have `protocol.state`; sans-I/O is not offered"

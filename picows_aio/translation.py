@@ -101,7 +101,8 @@ def _proxy_error(exc: python_socks.ProxyError) -> Exception:
     """What a proxy did; the core tells an HTTP proxy's answer in `reply`, and the text names the proxy."""
     reply = getattr(exc, "reply", None)
     if reply is None:
-        return _caused_by(exc, ProxyError("failed to connect to SOCKS proxy"))
+        kind = "SOCKS proxy" if "proxy socks" in str(exc) else "proxy"
+        return _caused_by(exc, ProxyError(f"failed to connect to {kind}"))
     response = _parse_reply(reply)
     if response is None or 200 <= response.status_code < 300:
         return _caused_by(exc, InvalidProxyMessage("did not receive a valid HTTP response from proxy"))

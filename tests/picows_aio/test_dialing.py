@@ -156,6 +156,14 @@ async def test_the_proxys_response():
     assert response.headers.get_all("Proxy-Authenticate") == ["Basic", "Digest"]
 
 
+async def test_a_proxy_that_speaks_before_the_server_can():
+    async with dialing() as (opening, peer):
+        await peer.read_http_head()
+        peer.write_bytes(OK + b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        with pytest.raises(ProxyError, match=r"^failed to connect to proxy$"):
+            await opening
+
+
 @pytest.mark.parametrize("scheme", ["socks5h", "socks4a"])
 @pytest.mark.parametrize("reply", [b"", b"\x05\xff", b"garbage!"])
 async def test_a_socks_proxy_that_opens_no_tunnel(scheme, reply):

@@ -152,6 +152,14 @@ async def test_a_socket_can_be_used_once():
         assert sock.fileno() == -1
 
 
+async def test_refusals_do_not_show_the_password():
+    async with running(process_request=redirect_to("/new")) as site:
+        sock = socket.create_connection(site.endpoint.address)
+        with pytest.raises(ValueError, match="preexisting socket") as caught:
+            await connect(site.url.replace("//", "//user:pa55w0rd@") + "/old", sock=sock)
+        assert "pa55w0rd" not in str(caught.value)
+
+
 async def test_the_deadline_is_one_for_all_requests():
     async def process_request(connection, request):
         await asyncio.sleep(0.05)
