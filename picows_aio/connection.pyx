@@ -435,8 +435,11 @@ cdef class Connection(WSListener):
         self._wake_reader()
 
     cdef int _wake_reader(self) except -1:
+        cdef Waiter waiter
         if self._reader is not None and (self._has_input() or self._state == CLOSED):
-            self._reader.waiter.wake()
+            waiter = self._reader.waiter
+            if waiter is not None:
+                waiter.wake()
         return 0
 
     cdef bint _has_input(self):

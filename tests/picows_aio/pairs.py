@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from picows_aio import ClientConnection, ServerConnection, connect, serve
@@ -96,6 +96,22 @@ async def open_both(**settings: Any) -> AsyncIterator[tuple[ClientConnection, Se
         port = server.sockets[0].getsockname()[1]
         async with connect(f"ws://127.0.0.1:{port}/", proxy=None, **settings) as client:
             yield client, await accepted.get()
+
+
+@contextlib.contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """For fixtures: cancel a test that takes longer. It has a task of its own, out of reach of `asyncio.timeout`."""
+    loop = asyncio.get_running_loop()
+
+    def cancel() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel(f"the test took longer than {seconds} s")
+
+    timer = loop.call_later(seconds, cancel)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def feed(connection: Connection, data: bytes) -> None:

@@ -13,7 +13,7 @@ import pytest
 from picows_aio import ConnectionClosedOK
 from picows_aio.asyncio.connection import Connection
 from tests.conftest import LOOP_FACTORIES
-from tests.picows_aio.pairs import feed, open_both, open_pair, parked, turns
+from tests.picows_aio.pairs import deadline, feed, open_both, open_pair, parked, turns
 from tests.support import TEXT, Frame, RawPeer, encode_frame
 
 Ways = dict[str, Callable[[Any], Awaitable[Any]]]
@@ -21,8 +21,9 @@ Ways = dict[str, Callable[[Any], Awaitable[Any]]]
 
 @pytest.fixture
 async def pair() -> AsyncIterator[tuple[Connection, RawPeer]]:
-    async with asyncio.timeout(10), open_pair("client") as opened:
-        yield opened
+    async with open_pair("client") as opened:
+        with deadline(10):
+            yield opened
 
 
 async def _timeout(operation: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from picows_aio import Close, ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, ProtocolError, State
 from picows_aio.asyncio.connection import Connection
-from tests.picows_aio.pairs import SIDES, open_both, open_pair, parked, turns
+from tests.picows_aio.pairs import SIDES, deadline, open_both, open_pair, parked, turns
 from tests.support import CLOSE, PING, TEXT, Frame, RawPeer
 
 OpenPair = Callable[..., Any]
@@ -21,8 +21,9 @@ def side(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def pair(side: str) -> AsyncIterator[tuple[Connection, RawPeer]]:
-    async with asyncio.timeout(10), open_pair(side, ping_interval=None) as opened:
-        yield opened
+    async with open_pair(side, ping_interval=None) as opened:
+        with deadline(10):
+            yield opened
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "é" * 61), (1011, "x" * 123), (3000, "a"), (4999, "")])

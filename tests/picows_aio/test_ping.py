@@ -8,14 +8,15 @@ import pytest
 
 from picows_aio import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, ProtocolError
 from picows_aio.asyncio.connection import Connection
-from tests.picows_aio.pairs import SIDES, open_both, open_pair
+from tests.picows_aio.pairs import SIDES, deadline, open_both, open_pair
 from tests.support import PING, PONG, TEXT, Frame, RawPeer
 
 
 @pytest.fixture(params=SIDES)
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Connection, RawPeer]]:
-    async with asyncio.timeout(10), open_pair(request.param, ping_interval=None) as opened:
-        yield opened
+    async with open_pair(request.param, ping_interval=None) as opened:
+        with deadline(10):
+            yield opened
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ import pytest
 
 from picows_aio import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, State
 from picows_aio.asyncio.connection import Connection
-from tests.picows_aio.pairs import SIDES, open_pair, parked, turns
+from tests.picows_aio.pairs import SIDES, deadline, open_pair, parked, turns
 from tests.support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer, close_payload, encode_frame
 
 
 @pytest.fixture(params=SIDES)
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Connection, RawPeer]]:
-    async with asyncio.timeout(10), open_pair(request.param) as opened:
-        yield opened
+    async with open_pair(request.param) as opened:
+        with deadline(10):
+            yield opened
 
 
 async def test_text_is_str_and_binary_is_bytes(pair: tuple[Connection, RawPeer]) -> None:

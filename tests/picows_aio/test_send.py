@@ -10,7 +10,7 @@ import pytest
 
 from picows_aio import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, State
 from picows_aio.asyncio.connection import Connection
-from tests.picows_aio.pairs import SIDES, open_pair, parked, turns
+from tests.picows_aio.pairs import SIDES, deadline, open_pair, parked, turns
 from tests.support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer
 
 MESSAGES: list[tuple[Any, int, bytes]] = [
@@ -29,8 +29,9 @@ MESSAGES: list[tuple[Any, int, bytes]] = [
 
 @pytest.fixture(params=SIDES)
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Connection, RawPeer]]:
-    async with asyncio.timeout(10), open_pair(request.param) as opened:
-        yield opened
+    async with open_pair(request.param) as opened:
+        with deadline(10):
+            yield opened
 
 
 @pytest.mark.parametrize(("message", "opcode", "payload"), MESSAGES, ids=repr)
