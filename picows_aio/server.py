@@ -27,7 +27,7 @@ SelectSubprotocol = Callable[["ServerConnection", Sequence[Subprotocol]], Subpro
 
 
 class ServerConnection(Connection):
-    """The server's side of a connection; made by :class:`serve`, handed to the handler.
+    """The server's side of a connection; made by :func:`serve`, handed to the handler.
 
     Attributes:
         server: The :class:`Server`.
