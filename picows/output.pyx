@@ -125,6 +125,7 @@ cdef class Output:
         cdef uint32_t key = 0
         self.flush()
         self.frames_sent += 1
+        self._has_sent_in_read = True
         if self._is_client_side:
             key = next_masking_key()
             MASK.apply(payload, payload, size, key)
@@ -138,6 +139,7 @@ cdef class Output:
         self.flush()
         self.frames_sent += 1
         self.bytes_sent += size
+        self._has_sent_in_read = True
         if self._is_direct():
             sent = ws_send(self._fd, PyBytes_AS_STRING(frame), size)
             if sent == <int64_t> size:

@@ -206,11 +206,17 @@ cdef class ConnectionProtocol(TransportOwner):
 
     def buffer_updated(self, nbytes):
         """Called by the event loop: it read so many bytes."""
-        self._received(nbytes)
+        try:
+            self._received(nbytes)
+        except (KeyboardInterrupt, SystemExit) as exc:
+            self._leave_loop(exc)
 
     def data_received(self, data):
         """Called by event loops that do not know buffered protocols, and by protocols that hand over."""
-        self.feed(data)
+        try:
+            self.feed(data)
+        except (KeyboardInterrupt, SystemExit) as exc:
+            self._leave_loop(exc)
 
     def eof_received(self):
         """Called by the event loop. Returns nothing: the transport closes itself when what is queued has left."""
@@ -233,7 +239,10 @@ cdef class ConnectionProtocol(TransportOwner):
         if ping is not None and self._transport is not None and self._transport.can_send():
             self._transport.send_control(WSMsgType.PONG, ping)
         if self._transport is not None:
-            self._call("resume_writing")
+            try:
+                self._call("resume_writing")
+            except (KeyboardInterrupt, SystemExit) as exc:
+                self._leave_loop(exc)
 
     def connection_lost(self, exc):
         """Called by the event loop, last."""
@@ -271,6 +280,13 @@ cdef class ConnectionProtocol(TransportOwner):
         self._listener = self._on_frame = self._on_read_end = None
         self._transport = None
         transport.finish()
+
+    def _leave_loop(self, interrupt):
+        """Let a KeyboardInterrupt or SystemExit end the run of the loop.
+
+        uvloop (0.23) takes whatever leaves its read and write callbacks for a failed connection; out of other callbacks interrupts pass.
+        """
+        self.loop.call_soon(raise_again, interrupt)
 
     # TransportOwner
 
@@ -717,3 +733,8 @@ def set_no_delay(sock):
     """Switch Nagle's algorithm off; a Unix socket has none."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def raise_again(exception):
+    """Raise where the event loop lets it through."""
+    raise exception
