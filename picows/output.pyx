@@ -217,7 +217,10 @@ cdef class Output:
         """Bytes accepted that the socket has not taken yet."""
         cdef size_t waiting = self._gathered_size
         if self._may_have_backlog and self._backlog_size is not None:
-            waiting += <size_t> self._backlog_size()
+            try:
+                waiting += <size_t> self._backlog_size()
+            except AttributeError:   # asyncio's TLS transport, once it was closed twice
+                pass
         return waiting
 
     cdef int lose(self) except -1:

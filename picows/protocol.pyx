@@ -153,7 +153,14 @@ cdef class ConnectionProtocol(TransportOwner):
                 self._peer.close()
         except OSError as exc:   # the peer has reset the connection, which the loop is about to find out
             self._logger.log(PICOWS_DEBUG_LL, "cannot half-close: %r", exc)
-        self._linger(self.loop.time() + CLOSE_TIMEOUT, self._peer.get_write_buffer_size())
+        self._linger(self.loop.time() + CLOSE_TIMEOUT, self._unsent())
+
+    def _unsent(self):
+        """Bytes that the transport holds; asyncio's TLS transport forgets how to tell once it was closed twice."""
+        try:
+            return self._peer.get_write_buffer_size()
+        except AttributeError:
+            return 0
 
     def _linger(self, until, unsent):
         """Give the peer a second to end the connection, and another for as long as it takes what is queued, up to a
@@ -162,7 +169,7 @@ cdef class ConnectionProtocol(TransportOwner):
         self._set_deadline(LINGER_TIMEOUT, lambda: self._lingered(until, unsent))
 
     def _lingered(self, until, unsent):
-        cdef Py_ssize_t left = self._peer.get_write_buffer_size()
+        cdef Py_ssize_t left = self._unsent()
         if left < unsent and self.loop.time() < until:
             self._linger(until, left)
         else:
@@ -532,7 +539,7 @@ cdef class ConnectionProtocol(TransportOwner):
 
     def _close_peer(self):
         """End the connection when what is queued has left; TLS also waits for the peer to end its side."""
-        cdef bint is_all_sent = self._peer.get_write_buffer_size() == 0
+        cdef bint is_all_sent = self._unsent() == 0
         self._peer.close()
         self._set_deadline(LINGER_TIMEOUT if is_all_sent else CLOSE_TIMEOUT, self.abort)
 

@@ -214,6 +214,34 @@ async def test_what_arrived_before_the_end_is_delivered_after_a_pause(open_sessi
         assert session.listener.calls[-1] == "on_ws_disconnected"
 
 
+@pytest.mark.links("tls")
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_the_last_frames_come_even_to_a_listener_that_pauses_at_each(open_session, side):
+    """The peer's end comes in the same read: who pauses then has the choice between now and never."""
+
+    def pause(transport: WSTransport, count: int) -> None:
+        transport.pause_reading()
+
+    frames = numbered(5)
+    async with asyncio.timeout(5), open_session(lambda: Acting(pause)) as session:
+        session.peer.write_bytes(stream_for(side, *frames))
+        session.peer.half_close()
+        await session.transport.wait_disconnected()
+        assert session.listener.frames == frames
+
+
+@EVERY_LINK
+@pytest.mark.parametrize("graceful", [True, False])
+async def test_a_paused_connection_whose_peer_is_gone_can_be_dropped(open_session, graceful):
+    async with asyncio.timeout(5), open_session() as session:
+        session.transport.pause_reading()
+        session.peer.half_close()
+        await turns(20)
+        session.transport.disconnect(graceful)
+        session.peer.close()
+        await session.transport.wait_disconnected()
+
+
 async def test_a_paused_connection_can_be_dropped(open_session, side):
     async with asyncio.timeout(5), open_session() as session:
         session.transport.pause_reading()

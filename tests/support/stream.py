@@ -52,8 +52,9 @@ class SocketStream:
             self._send(data)
         else:
             view = memoryview(data)
-            while view:
-                view = view[self._tls.write(view) :]
+            with contextlib.suppress(ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                while view:
+                    view = view[self._tls.write(view) :]
             self._send_tls_output()
 
     async def drain(self) -> None:
