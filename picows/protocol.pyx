@@ -291,7 +291,8 @@ cdef class ConnectionProtocol(TransportOwner):
     def _leave_loop(self, interrupt):
         """Let a KeyboardInterrupt or SystemExit end the run of the loop.
 
-        uvloop (0.23) takes whatever leaves its read and write callbacks for a failed connection; out of other callbacks interrupts pass.
+        uvloop (0.23) takes whatever leaves its read and write callbacks for a failed connection; out of other callbacks
+        interrupts pass.
         """
         self.loop.call_soon(raise_again, interrupt)
 
