@@ -66,6 +66,7 @@ cdef class Output:
         self, const uint8_t* header, size_t header_size, const uint8_t* payload, size_t size, object keeper
     ) except -1
     cdef int _write_copy(self, const uint8_t* data, size_t size) except -1
+    cdef int _write_direct(self, const uint8_t* data, size_t size) except -1
     cdef int _hand_over(self, object data, object more=*) except -1
     cdef int _write_in_parts(self, object data) except -1
     cdef int _fail(self, int64_t result) except -1

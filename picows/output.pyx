@@ -30,7 +30,8 @@ cdef enum:
     FIRST_SCRATCH_SIZE = 65536
     TLS_PART_SIZE = 65536
 
-# Bytes on their way to the socket. Used between two points at which no other Python code can run, so one serves all.
+# Bytes on their way to the socket. Used between two points at which no other Python code can run, in no thread, so one
+# serves all.
 cdef uint8_t* scratch = NULL
 cdef size_t scratch_size = 0
 
@@ -312,7 +313,8 @@ cdef class Output:
         target = scratch_of(header_size + size)
         memcpy(target, header, header_size)
         MASK.apply(target + header_size, payload, size, key)
-        return self._write_copy(target, header_size + size)
+        self.bytes_sent += header_size + size
+        return self._write_direct(target, header_size + size)
 
     cdef int _send_in_slices(
         self, const uint8_t* header, size_t header_size, const uint8_t* payload, size_t size, uint32_t key
@@ -356,11 +358,14 @@ cdef class Output:
         cdef uint8_t* target
         if size > COPY_SIZE:
             return self._send_two(header, header_size, payload, size, keeper)
+        self.bytes_sent += header_size + size
+        if not self._is_direct():
+            return self._hand_over(build_frame(opcode, payload, size, fin, rsv))
         target = scratch_of(header_size + size)
         memcpy(target, header, header_size)
         if size > 0:
             memcpy(target + header_size, payload, size)
-        return self._write_copy(target, header_size + size)
+        return self._write_direct(target, header_size + size)
 
     cdef int _send_two(
         self, const uint8_t* header, size_t header_size, const uint8_t* payload, size_t size, object keeper
@@ -389,16 +394,22 @@ cdef class Output:
 
     cdef int _write_copy(self, const uint8_t* data, size_t size) except -1:
         """Write memory that will be used again: what the socket does not take now is copied."""
-        cdef int64_t sent = 0
         self.bytes_sent += size
         if self._is_direct():
-            sent = ws_send(self._fd, data, size)
-            if sent == <int64_t> size:
-                return 0
-            if sent < 0:
-                if not ws_would_block(sent):
-                    return self._fail(sent)
-                sent = 0
+            return self._write_direct(data, size)
+        return self._hand_over(PyBytes_FromStringAndSize(<const char*> data, size))
+
+    cdef int _write_direct(self, const uint8_t* data, size_t size) except -1:
+        """The same after `_is_direct`, which may have run Python code; from here to the socket none does, so `data`
+        may be the scratch that all threads share.
+        """
+        cdef int64_t sent = ws_send(self._fd, data, size)
+        if sent == <int64_t> size:
+            return 0
+        if sent < 0:
+            if not ws_would_block(sent):
+                return self._fail(sent)
+            sent = 0
         return self._hand_over(PyBytes_FromStringAndSize(<const char*> data + sent, size - sent))
 
     cdef int _hand_over(self, object data, object more=None) except -1:
