@@ -1,11 +1,16 @@
-"""From frames to messages, and the queue they wait in."""
+"""The queue that messages wait in, and messages of several frames."""
 
 from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+from picows.enums cimport WSMsgType
+from picows.frame cimport WSFrame
 
 
 cdef struct Slot:
     PyObject* message
+    PyObject* key        # NULL, or what `replace` is looked up by
     size_t size          # bytes the message counts in the queue
+    int64_t arrived      # nanoseconds, as `stamp` was
 
 
 cdef class MessageQueue:
@@ -15,9 +20,18 @@ cdef class MessageQueue:
         size_t _head
         readonly size_t count
         readonly size_t size   # bytes
+        uint64_t first         # position of the oldest message: messages are numbered in the order of arrival
+        int64_t stamp          # nanoseconds: when what is pushed next arrived; 0 where nobody asks
 
     cdef int push(self, object message, size_t size) except -1
+    cdef int push_keyed(self, object message, size_t size, object key) except -1
+    cdef size_t replace(self, uint64_t position, object message, size_t size) except? 0
     cdef object pop(self)
+    cdef object oldest_key(self)
+    cdef size_t oldest_size(self)
+    cdef int64_t oldest_arrival(self)
+    cdef void _drop_oldest(self)
+    cdef Slot* _next_slot(self) except NULL
     cdef int _grow(self) except -1
 
 
@@ -45,3 +59,9 @@ cdef class MessageLimits:
         readonly object max_fragments  # count, or None: then their overhead is bounded instead
 
     cdef int check(self, FragmentedMessage message, size_t size) except -1
+
+
+cdef object whole(object message, object decode)
+cdef object view_of(object message)
+cdef WSFrame frame_of(object message)
+cdef WSFrame new_frame(WSMsgType opcode, bytes payload, bint fin)

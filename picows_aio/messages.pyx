@@ -1,18 +1,21 @@
 # cython: auto_pickle=False, autotestdict=False
-"""From frames to messages, and the queue they wait in."""
+"""The queue that messages wait in, and messages of several frames."""
 
 from collections import deque
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
-from picows.enums cimport WSCloseCode
+from picows.enums cimport WSCloseCode, WSMsgType
+from picows.frame cimport WSFrame
 
 from picows import WSProtocolError
 from picows_aio.exceptions import PayloadTooBig, TooManyFragments
 
 cdef enum:
-    FIRST_CAPACITY = 16
+    FIRST_CAPACITY = 4
     FRAGMENT_OVERHEAD = 64   # bytes that a fragment costs besides its payload: an object and its place in a list
     # times the message limit: honest streams of small fragments pass, floods of empty ones do not
     OVERHEAD_FACTOR = 4
@@ -25,35 +28,75 @@ cdef class MessageQueue:
 
     def __dealloc__(self):
         while self.count > 0:
-            Py_XDECREF(self._slots[self._head].message)
-            self._head = (self._head + 1) & (self._capacity - 1)
-            self.count -= 1
+            self._drop_oldest()
         free(self._slots)
 
     def __len__(self):
         return self.count
 
     cdef int push(self, object message, size_t size) except -1:
-        cdef Slot* slot
-        if self.count == self._capacity:
-            self._grow()
-        slot = &self._slots[(self._head + self.count) & (self._capacity - 1)]
+        cdef Slot* slot = self._next_slot()
         Py_INCREF(message)
         slot.message = <PyObject*> message
+        slot.key = NULL
         slot.size = size
+        slot.arrived = self.stamp
         self.count += 1
         self.size += size
         return 0
 
+    cdef int push_keyed(self, object message, size_t size, object key) except -1:
+        """The same for a message that a newer one with an equal key may replace; its position is `first + count - 1`.
+        """
+        self.push(message, size)
+        Py_INCREF(key)
+        self._slots[(self._head + self.count - 1) & (self._capacity - 1)].key = <PyObject*> key
+        return 0
+
+    cdef size_t replace(self, uint64_t position, object message, size_t size) except? 0:
+        """Put a message in the place of one that still waits, whose size is returned."""
+        cdef Slot* slot = &self._slots[(self._head + <size_t> (position - self.first)) & (self._capacity - 1)]
+        cdef PyObject* replaced = slot.message
+        cdef size_t replaced_size = slot.size
+        Py_INCREF(message)
+        slot.message = <PyObject*> message
+        slot.size = size
+        slot.arrived = self.stamp
+        self.size += size - replaced_size
+        Py_XDECREF(replaced)
+        return replaced_size
+
     cdef object pop(self):
         """The oldest message; only while there is one."""
-        cdef Slot* slot = &self._slots[self._head]
-        cdef object message = <object> slot.message
+        cdef object message = <object> self._slots[self._head].message
+        self._drop_oldest()
+        return message
+
+    cdef object oldest_key(self):
+        """Key of the oldest message, which has one."""
+        return <object> self._slots[self._head].key
+
+    cdef size_t oldest_size(self):
+        """Bytes of the oldest message; only while there is one."""
+        return self._slots[self._head].size
+
+    cdef int64_t oldest_arrival(self):
+        """When the oldest message arrived; only while there is one."""
+        return self._slots[self._head].arrived
+
+    cdef void _drop_oldest(self):
+        cdef Slot slot = self._slots[self._head]
         self._head = (self._head + 1) & (self._capacity - 1)
         self.count -= 1
+        self.first += 1
         self.size -= slot.size
+        Py_XDECREF(slot.key)
         Py_XDECREF(slot.message)
-        return message
+
+    cdef Slot* _next_slot(self) except NULL:
+        if self.count == self._capacity:
+            self._grow()
+        return &self._slots[(self._head + self.count) & (self._capacity - 1)]
 
     cdef int _grow(self) except -1:
         cdef size_t capacity = FIRST_CAPACITY if self._capacity == 0 else self._capacity * 2
@@ -141,3 +184,62 @@ cdef class MessageLimits:
                 f"{limit} bytes may",
             ) from TooManyFragments(message.fragments)
         return 0
+
+
+cdef object whole(object message, object decode):
+    """A message from the queue as a str or bytes: what was sent, or what `decode` asks for.
+
+    Raises:
+        UnicodeDecodeError: It is binary and no text, but `decode` is True.
+    """
+    cdef FragmentedMessage fragmented
+    cdef WSFrame frame
+    if isinstance(message, FragmentedMessage):
+        fragmented = message
+        message = fragmented.join()
+        return message.decode() if (fragmented.is_text if decode is None else decode) else message
+    if isinstance(message, WSFrame):
+        frame = message
+        if frame.msg_type == WSMsgType.TEXT if decode is None else decode:
+            return frame.get_payload_as_utf8_text()
+        return frame.get_payload_as_bytes()
+    if decode is None:
+        return message
+    if isinstance(message, str):
+        return message if decode else message.encode()
+    return message.decode() if decode else message
+
+
+cdef object view_of(object message):
+    """A message from the queue as a read-only view of its bytes."""
+    if isinstance(message, FragmentedMessage):
+        return memoryview((<FragmentedMessage> message).join())
+    if isinstance(message, str):
+        return memoryview((<str> message).encode())
+    return memoryview(message)
+
+
+cdef WSFrame frame_of(object message):
+    """A message from the queue as a frame: the one it came in, or one that has the same payload."""
+    cdef WSFrame frame
+    cdef bint is_text
+    if isinstance(message, WSFrame):
+        return message
+    if isinstance(message, FragmentedMessage):
+        is_text = (<FragmentedMessage> message).is_text
+        message = (<FragmentedMessage> message).join()
+    else:
+        is_text = isinstance(message, str)
+        message = message.encode() if is_text else message
+    return new_frame(WSMsgType.TEXT if is_text else WSMsgType.BINARY, message, True)
+
+
+cdef WSFrame new_frame(WSMsgType opcode, bytes payload, bint fin):
+    cdef WSFrame frame = WSFrame.__new__(WSFrame)
+    frame.owner = payload
+    frame.payload_ptr = PyBytes_AS_STRING(payload)
+    frame.payload_size = PyBytes_GET_SIZE(payload)
+    frame.msg_type = opcode
+    frame.fin = fin
+    frame.last_in_buffer = True
+    return frame

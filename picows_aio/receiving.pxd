@@ -1,0 +1,98 @@
+"""The receiving side of a connection."""
+
+from picows.frame cimport WSFrame
+from picows.transport cimport WSTransport
+from picows_aio.assembly cimport MessageAssembler
+from picows_aio.awaitable cimport Operation, Waiter
+from picows_aio.endpoint cimport Endpoint
+from picows_aio.messages cimport FragmentedMessage, MessageQueue
+from picows_aio.stream_queue cimport StreamQueue
+
+
+cdef enum Format:
+    MESSAGES   # the queue holds str and bytes, and FragmentedMessage objects
+    VIEWS      # frames of whole messages, where nothing was to be done to them
+    FRAMES     # frames as they came
+
+
+cdef class ReceivingEndpoint(Endpoint):
+    cdef:
+        MessageQueue _queue
+        MessageAssembler _assembler       # made when first needed
+        FragmentedMessage _streamed       # that recv_streaming() is handing out
+        ReadOperation _reader             # parked until there is something to read
+        Format _format                    # what the latest reader asked for
+        bint _is_raw                      # frames(raw=True) has taken the frames of an extension
+        bint _has_taken_half              # frames() has taken the beginning of a message, and not its end
+        size_t _high                      # messages (fragments while streaming) above which reading pauses
+        size_t _low
+        size_t _high_bytes
+        bint _is_bounded
+        size_t _discarded
+
+    cdef int receive(self, WSFrame frame) except -1
+    cdef int _receive_part(self, WSFrame frame) except -1
+    cdef int _enqueue(self, object message, size_t size) except -1
+    cdef int wake_reader(self) except -1
+    cdef bint _has_input(self)
+    cdef object _take(self)
+    cdef int _begin_read(self, Format format) except -1
+    cdef int _park(self, ReadOperation operation) except -1
+    cdef int _set_format(self, Format format) except -1
+    cdef FragmentedMessage _under_way(self)
+
+
+cdef class ReadOperation(Operation):
+    cdef:
+        ReceivingEndpoint endpoint
+        bint has_begun
+        bint gathers                      # waits for as much as there is, so that `max_queue` does not count
+
+    cdef Format format(self)
+    cdef bint take(self) except -1
+    cdef int at_end(self) except -1
+    cdef bint is_full(self)
+
+
+cdef class RecvOperation(ReadOperation):
+    cdef object decode
+
+
+cdef class NextOperation(ReadOperation):
+    pass
+
+
+cdef class FragmentOperation(ReadOperation):
+    pass
+
+
+cdef class FrameOperation(NextOperation):
+    cdef bint is_raw
+
+
+cdef class ViewOperation(NextOperation):
+    pass
+
+
+cdef class BatchOperation(NextOperation):
+    cdef:
+        size_t max_messages
+        size_t max_bytes
+
+
+cdef class MessageIterator:
+    cdef ReceivingEndpoint _endpoint
+
+
+cdef class FrameIterator(MessageIterator):
+    cdef bint _is_raw
+
+
+cdef class ViewIterator(MessageIterator):
+    pass
+
+
+cdef class BatchIterator(MessageIterator):
+    cdef:
+        size_t _max_messages
+        size_t _max_bytes

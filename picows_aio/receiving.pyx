@@ -1,0 +1,618 @@
+# cython: auto_pickle=False, autotestdict=False
+"""The receiving side of a connection: a bounded queue, and the ways to take messages out of it.
+
+The core's callback puts what arrives into the queue; when the frames of a read are all there, the task that waits is
+stepped at once, inside the read callback. There is one reader at a time, and what it asks for decides what the queue
+holds: messages, or the frames they came in.
+"""
+
+import codecs
+from time import monotonic_ns
+
+cimport cython
+from picows.enums cimport WSMsgType
+from picows.frame cimport WSFrame
+from picows.transport cimport WSTransport
+from picows_aio.assembly cimport MessageAssembler, is_whole_message
+from picows_aio.awaitable cimport Operation, Waiter, make_steppable
+from picows_aio.endpoint cimport CLOSED, Endpoint
+from picows_aio.messages cimport FragmentedMessage, MessageQueue, frame_of, new_frame, view_of, whole
+from picows_aio.stream_queue cimport StreamQueue
+
+from picows import WSProtocolError
+from picows_aio.exceptions import ConcurrencyError, ConnectionClosedOK
+from picows_aio.frames import CloseCode
+
+cdef enum:
+    VIEW_COPY_SIZE = 4096   # bytes: below it a copy costs less than the read buffer that a view would hold
+
+cdef size_t UNBOUNDED = <size_t> -1
+
+
+cdef class ReceivingEndpoint(Endpoint):
+    """The receiving side of a connection; base of :class:`Connection`."""
+
+    def recv(self, decode=None):
+        """Receive the next message.
+
+        Cancelling it loses nothing: the message stays for the next call.
+
+        Args:
+            decode: True for a str, False for bytes, whatever was sent; None for what was sent.
+
+        Returns:
+            A str for a text message, bytes for a binary one.
+
+        Raises:
+            ConnectionClosed: The connection is closed, and all that was received before was taken.
+            ConcurrencyError: Another task receives, a stream is open, or a message was not taken whole from
+                ``recv_streaming()`` or ``frames()``.
+        """
+        cdef RecvOperation operation = RecvOperation.__new__(RecvOperation)
+        operation.endpoint = self
+        operation.decode = decode
+        return operation
+
+    def __aiter__(self):
+        return self if type(self).recv is ReceivingEndpoint.recv else self._iterate_overridden()
+
+    async def _iterate_overridden(self):
+        """A subclass receives in its own way: iteration goes through that."""
+        try:
+            while True:
+                yield await self.recv()
+        except ConnectionClosedOK:
+            return
+
+    def __anext__(self):
+        cdef NextOperation operation = NextOperation.__new__(NextOperation)
+        operation.endpoint = self
+        return operation
+
+    async def recv_streaming(self, decode=None):
+        """Receive the next message fragment by fragment, as the frames arrive.
+
+        The message must be taken whole; once a stream was left half-way, receiving is a ConcurrencyError. Cancelling
+        before the first fragment is safe.
+
+        Args:
+            decode: As for :meth:`recv`; text is decoded across the cuts between fragments.
+
+        Yields:
+            A str or bytes for each fragment.
+        """
+        cdef FragmentOperation operation = FragmentOperation.__new__(FragmentOperation)
+        cdef FragmentedMessage message
+        operation.endpoint = self
+        first = await operation
+        if not isinstance(first, FragmentedMessage):
+            yield await self._convert(first, decode)
+            return
+        message = first
+        is_text = message.is_text if decode is None else decode
+        decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
+        while True:
+            if message.has_part():
+                part = message.take()
+                self.unpause()
+                is_last = message.is_complete and not message.has_part()
+                if is_last:
+                    self._streamed = None
+                yield part if decoder is None else await self._decode_part(decoder, part, is_last)
+                if is_last:
+                    return
+            else:
+                operation = FragmentOperation.__new__(FragmentOperation)
+                operation.endpoint = self
+                operation.has_begun = True
+                await operation
+
+    def frames(self, *, raw=False):
+        """Iterate over data frames as they are on the wire: :class:`picows.WSFrame` objects, fragments included.
+
+        Frames that are taken in the turn in which they arrive point into the read buffer, and nothing is copied. Each
+        stays valid and unchanged for as long as it is held. Iterating counts as receiving; it ends as iteration over
+        the connection does. Once the first frame of a message was taken, the others have to be taken before any other
+        way to receive can be used.
+
+        Args:
+            raw: Also where an extension such as permessage-deflate was negotiated, which then nothing undoes: from the
+                first frame on the messages of this connection can only be received in this way.
+
+        Raises:
+            ValueError: An extension was negotiated.
+        """
+        if (self._deflate is not None or self._extensions is not None) and not raw:
+            raise ValueError(
+                "frames carry the payload of an extension here: pass raw=True to get it as it is, take messages by "
+                "views(), or connect with compression=None"
+            )
+        cdef FrameIterator iterator = FrameIterator.__new__(FrameIterator)
+        iterator._endpoint = self
+        iterator._is_raw = raw
+        return iterator
+
+    def views(self):
+        """Iterate over messages as read-only views of their bytes, text in UTF-8.
+
+        A large message that arrived unfragmented and uncompressed is not copied. Each view stays valid and unchanged
+        for as long as it is held; one of less than 4 KiB has memory of its own, so that keeping it keeps nothing else.
+        Iterating counts as receiving; it ends as iteration over the connection does.
+        """
+        cdef ViewIterator iterator = ViewIterator.__new__(ViewIterator)
+        iterator._endpoint = self
+        return iterator
+
+    def batches(self, *, max_messages=None, max_bytes=None):
+        """Iterate over lists of messages: all that one read brought, at least one.
+
+        While a task waits for a batch, ``max_queue`` does not cut reads into parts. Iterating counts as receiving; it
+        ends as iteration over the connection does.
+
+        Args:
+            max_messages: Messages in a list at most; None: as many as there are.
+            max_bytes: Bytes after which a list is complete; None: no bound of its own.
+
+        Raises:
+            ValueError, TypeError: A bound is no number of 1 or more.
+        """
+        for name, bound in (("max_messages", max_messages), ("max_bytes", max_bytes)):
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int)):
+                raise TypeError(f"{name} must be an int or None, not {type(bound).__name__}")
+            if bound is not None and bound < 1:
+                raise ValueError(f"{name} must be 1 or more, not {bound}")
+        cdef BatchIterator iterator = BatchIterator.__new__(BatchIterator)
+        iterator._endpoint = self
+        iterator._max_messages = max_messages or UNBOUNDED
+        iterator._max_bytes = max_bytes or UNBOUNDED
+        return iterator
+
+    async def _convert(self, message, decode):
+        try:
+            return whole(message, decode)
+        except UnicodeDecodeError as exc:
+            await self._fail_text(exc)
+
+    async def _decode_part(self, decoder, part, is_last):
+        try:
+            return decoder.decode(part, is_last)
+        except UnicodeDecodeError as exc:
+            self._streamed = None
+            await self._fail_text(exc)
+
+    async def _fail_text(self, exc):
+        """What was to be decoded is not text: close, as for text that is not valid UTF-8 (RFC 6455 section 8.1)."""
+        if self.is_open():
+            self._close_cause = exc
+            self._start_close(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
+        await self.wait_closed()
+        raise self._closed_error()
+
+    def is_reading_paused(self):
+        """Whether messages wait that the application does not receive, so that nothing more is read."""
+        return bool(self._is_paused)
+
+    def messages_waiting(self):
+        """Messages that came and were not received yet, in streams too; of one that is received in fragments, those."""
+        waiting = self._queue.count + (0 if self._streamed is None else self._streamed.parts())
+        for queue in self._stream_queues or ():
+            waiting += (<StreamQueue> queue).depth()
+        return waiting
+
+    # Into the queue
+
+    cdef int receive(self, WSFrame frame) except -1:
+        """A data frame arrived."""
+        if self._stream_queues is None:
+            # Once something was dropped all that follows is: messages would be missing in the middle, or a context of
+            # deflate.
+            if self._discards and (self._discarded > 0 or self.is_over_bounds()):
+                self._discarded += 1
+                return 0
+            if self._format == FRAMES:
+                return self._enqueue(frame, frame.payload_size)
+        if not is_whole_message(frame) or self._extensions is not None or self._under_way() is not None:
+            return self._receive_part(frame)
+        if self._format == VIEWS and self._stream_queues is None:
+            if frame.payload_size < VIEW_COPY_SIZE:
+                frame.detach()
+            return self._enqueue(frame, frame.payload_size)
+        if frame.msg_type == WSMsgType.TEXT:
+            return self._enqueue(frame.get_payload_as_utf8_text(), frame.payload_size)
+        return self._enqueue(frame.get_payload_as_bytes(), frame.payload_size)
+
+    cdef FragmentedMessage _under_way(self):
+        """The message of which not all frames came, or None."""
+        return None if self._assembler is None else self._assembler.current
+
+    cdef int _receive_part(self, WSFrame frame) except -1:
+        """A frame that is not simply a message."""
+        if self._assembler is None:
+            self._assembler = MessageAssembler(
+                self.protocol.max_size, self.protocol.max_fragments, self._deflate, self._extensions
+            )
+        message = self._assembler.add(frame)
+        if message is None or message is self._streamed:
+            return self.check_bounds()
+        return self._enqueue(message, self._assembler.completed_size)
+
+    cdef int _enqueue(self, object message, size_t size) except -1:
+        if self._stream_queues is not None:
+            return self.offer_to_streams(message, size)
+        self._queue.push(message, size)
+        return self.check_bounds()
+
+    cdef bint is_over_bounds(self):
+        """Above the high mark parsing stops before the next frame, and the unparsed rest waits."""
+        cdef size_t size = self._queue.size
+        cdef FragmentedMessage under_way
+        if self._stream_queues is not None:
+            return Endpoint.is_over_bounds(self)
+        if self._reader is not None and self._reader.gathers:
+            return self._reader.is_full()
+        if not self._is_bounded:
+            return False
+        if self._streamed is not None:
+            size += self._streamed.size
+            if self._streamed.parts() > self._high:
+                return True
+        elif self._reader is None:
+            under_way = self._under_way()   # a reader waits for the end of it
+            if under_way is not None:
+                size += under_way.size
+        return self._queue.count > self._high or size > self._high_bytes
+
+    cdef bint is_crowded(self):
+        if self._stream_queues is not None:
+            return Endpoint.is_crowded(self)
+        if self._queue.count > self._low or self._queue.size > self._high_bytes // 4:
+            return True
+        return self._streamed is not None and (
+            self._streamed.parts() > self._low or self._streamed.size > self._high_bytes // 4
+        )
+
+    cdef int wake_reader(self) except -1:
+        """All frames of a read are in the queue, or as many as fit: step who waits."""
+        cdef Waiter waiter
+        if self._reader is not None and (self._has_input() or self._state == CLOSED):
+            waiter = self._reader.waiter
+            if waiter is not None:
+                waiter.wake()
+        return 0
+
+    cdef bint _has_input(self):
+        """Whether the parked reader would find something."""
+        if self._streamed is not None:
+            return self._streamed.has_part()
+        return self._queue.count > 0 or (self._under_way() is not None and isinstance(self._reader, FragmentOperation))
+
+    # Out of the queue
+
+    cdef int _begin_read(self, Format format) except -1:
+        """One reader at a time."""
+        if self._reader is not None:
+            task = self._reader.waiter.waiting_task() if self._reader.waiter is not None else None
+            name = task.get_name() if hasattr(task, "get_name") else "another coroutine"
+            raise ConcurrencyError(
+                "cannot call recv or recv_streaming while another coroutine is already running recv or "
+                f"recv_streaming: {name} waits"
+            )
+        if self._streamed is not None:
+            raise ConcurrencyError(
+                "cannot call recv or recv_streaming: the message of an earlier recv_streaming was not taken whole"
+            )
+        if self._stream_queues is not None:
+            raise ConcurrencyError(f"messages go to the streams {self._names()}: receive from these, or close them")
+        if format != self._format:
+            self._set_format(format)
+        return 0
+
+    cdef int _set_format(self, Format format) except -1:
+        """Another kind of reader: what waits already is converted when it is taken, but for parts of messages."""
+        cdef FragmentedMessage message = self._under_way()
+        cdef MessageQueue waiting
+        if self._format == FRAMES:
+            if self._is_raw:
+                raise ConcurrencyError(
+                    "frames(raw=True) has taken frames of an extension: messages cannot be put together any more"
+                )
+            if self._has_taken_half:
+                raise ConcurrencyError("frames() has taken a part of a message: take its other frames first")
+            waiting = self._queue
+            self._queue = MessageQueue()
+            self._format = format
+            try:
+                while waiting.count > 0:
+                    self._requeue(waiting.pop())
+            except WSProtocolError as exc:
+                self._transport.fail(exc)
+            return 0
+        if format == FRAMES and message is not None:
+            if self._deflate is not None or self._extensions is not None:
+                raise ConcurrencyError("part of a message has been decoded already: receive that before frames(raw=True)")
+            opcode = WSMsgType.TEXT if message.is_text else WSMsgType.BINARY
+            while message.has_part():
+                part = message.take()
+                self._queue.push(new_frame(opcode, part, False), len(part))
+                opcode = WSMsgType.CONTINUATION
+            self._assembler.current = None
+        self._format = format
+        return 0
+
+    def _requeue(self, item):
+        """What waited in the queue of frames, for the queue of messages."""
+        cdef WSFrame frame
+        if not isinstance(item, WSFrame):
+            self._queue.push(item, len(item))
+            return
+        frame = item
+        if is_whole_message(frame):
+            self._queue.push(frame, frame.payload_size)
+        else:
+            self._receive_part(frame)
+
+    cdef int _park(self, ReadOperation operation) except -1:
+        """The operation waits for input."""
+        if self._transport is not None:
+            self._transport.flush()
+        self._reader = operation
+        self.unpause()
+        operation.waiter = Waiter.create(self._loop)
+        return 0
+
+    cdef object _take(self):
+        """The oldest message; only while there is one."""
+        message = self._queue.pop()
+        if self._is_paused:
+            self.unpause()
+        return message
+
+    # For streams
+
+    cdef int may_open_stream(self) except -1:
+        return 0 if self._stream_queues is not None else self._begin_read(MESSAGES)
+
+    cdef int replay_into(self, StreamQueue queue) except -1:
+        cdef size_t size
+        while self._queue.count > 0:
+            size = self._queue.oldest_size()
+            queue.offer(whole(self._queue.pop(), None), size, self._now or monotonic_ns(), False)
+        return 0
+
+
+# Operations
+
+
+cdef class ReadOperation(Operation):
+    """Takes something out of the queue, or waits until there is something."""
+
+    cdef bint advance(self) except -1:
+        cdef ReceivingEndpoint endpoint = self.endpoint
+        if self.has_begun:
+            endpoint._reader = None
+        else:
+            endpoint._begin_read(self.format())
+            self.has_begun = True
+        if endpoint._queue.count == 0 and endpoint._transport is not None:
+            endpoint._transport.deliver_held_back()
+        if endpoint._queue.count > 0:
+            return self.take()
+        if endpoint._state == CLOSED:
+            self.at_end()
+        endpoint._park(self)
+        return False
+
+    cdef Format format(self):
+        return MESSAGES
+
+    cdef bint take(self) except -1:
+        """There is something: True with `value` set, or False where a coroutine has to do the rest."""
+        raise NotImplementedError
+
+    cdef int at_end(self) except -1:
+        """There will be nothing more: raises."""
+        raise self.endpoint._closed_error()
+
+    cdef bint is_full(self):
+        return False
+
+    cdef int abandon(self) except -1:
+        if self.endpoint._reader is self:
+            self.endpoint._reader = None
+        return 0
+
+
+@cython.final
+cdef class RecvOperation(ReadOperation):
+
+    cdef bint take(self) except -1:
+        self.value = self.endpoint._take()
+        if self.decode is None and not isinstance(self.value, (FragmentedMessage, WSFrame)):
+            return True
+        return self._convert()
+
+    def _convert(self):
+        try:
+            self.value = whole(self.value, self.decode)
+            return True
+        except UnicodeDecodeError as exc:
+            self.value = None
+            self.delegate(self.endpoint._fail_text(exc))
+            return False
+
+    cdef str qualname(self):
+        return "Connection.recv"
+
+
+cdef class NextOperation(ReadOperation):
+    """For iteration, which ends quietly when the connection was closed normally."""
+
+    cdef bint take(self) except -1:
+        self.value = self.endpoint._take()
+        if isinstance(self.value, (FragmentedMessage, WSFrame)):
+            self.value = whole(self.value, None)
+        return True
+
+    cdef int at_end(self) except -1:
+        error = self.endpoint._closed_error()
+        if isinstance(error, ConnectionClosedOK):
+            raise StopAsyncIteration
+        raise error
+
+    cdef str qualname(self):
+        return "Connection.__anext__"
+
+
+@cython.final
+cdef class FrameOperation(NextOperation):
+
+    cdef Format format(self):
+        return FRAMES
+
+    cdef bint take(self) except -1:
+        cdef ReceivingEndpoint endpoint = self.endpoint
+        cdef WSFrame frame = frame_of(endpoint._take())
+        endpoint._has_taken_half = not frame.fin
+        if self.is_raw and (endpoint._deflate is not None or endpoint._extensions is not None):
+            endpoint._is_raw = True
+        self.value = frame
+        return True
+
+    cdef str qualname(self):
+        return "Connection.frames"
+
+
+@cython.final
+cdef class ViewOperation(NextOperation):
+
+    cdef Format format(self):
+        return VIEWS
+
+    cdef bint take(self) except -1:
+        self.value = view_of(self.endpoint._take())
+        return True
+
+    cdef str qualname(self):
+        return "Connection.views"
+
+
+@cython.final
+cdef class BatchOperation(NextOperation):
+
+    cdef bint take(self) except -1:
+        cdef ReceivingEndpoint endpoint = self.endpoint
+        cdef MessageQueue queue = endpoint._queue
+        cdef list batch = []
+        cdef size_t size = 0
+        if endpoint._is_paused and not self.is_full():
+            self._fetch_held_back()
+        while queue.count > 0 and <size_t> len(batch) < self.max_messages and size < self.max_bytes:
+            size += queue.oldest_size()
+            message = queue.pop()
+            batch.append(whole(message, None) if isinstance(message, (FragmentedMessage, WSFrame)) else message)
+        if endpoint._is_paused:
+            endpoint.unpause()
+        self.value = batch
+        return True
+
+    def _fetch_held_back(self):
+        """What came with the same read belongs to the batch."""
+        cdef ReceivingEndpoint endpoint = self.endpoint
+        endpoint._is_paused = False
+        endpoint._transport.resume_reading()
+        endpoint._reader = self
+        try:
+            endpoint._transport.deliver_held_back()
+        finally:
+            endpoint._reader = None
+
+    cdef bint is_full(self):
+        cdef MessageQueue queue = self.endpoint._queue
+        return (
+            queue.count >= self.max_messages or queue.size >= self.max_bytes or queue.size > self.endpoint._high_bytes
+        )
+
+    cdef str qualname(self):
+        return "Connection.batches"
+
+
+@cython.final
+cdef class FragmentOperation(ReadOperation):
+    """Waits for a message to receive in fragments, or, begun already, for the next fragment of it."""
+
+    cdef bint advance(self) except -1:
+        cdef ReceivingEndpoint endpoint = self.endpoint
+        if self.has_begun:
+            endpoint._reader = None
+        else:
+            endpoint._begin_read(MESSAGES)
+            self.has_begun = True
+        if endpoint._queue.count == 0 and endpoint._transport is not None:
+            endpoint._transport.deliver_held_back()
+        if endpoint._streamed is not None:
+            if endpoint._streamed.has_part():
+                return True
+        elif endpoint._queue.count > 0:
+            self.value = endpoint._take()
+            if isinstance(self.value, FragmentedMessage):
+                endpoint._streamed = self.value
+            return True
+        elif endpoint._under_way() is not None:
+            self.value = endpoint._streamed = endpoint._assembler.current
+            return True
+        if endpoint._state == CLOSED:
+            endpoint._streamed = None   # the rest of it will not come
+            if endpoint._assembler is not None:
+                endpoint._assembler.current = None
+            self.at_end()
+        endpoint._park(self)
+        return False
+
+    cdef str qualname(self):
+        return "Connection.recv_streaming"
+
+
+cdef class MessageIterator:
+    """Receives from a connection in another shape than ``recv()``; made by the methods of :class:`Connection`."""
+
+    def __aiter__(self):
+        return self
+
+
+@cython.final
+cdef class FrameIterator(MessageIterator):
+
+    def __anext__(self):
+        cdef FrameOperation operation = FrameOperation.__new__(FrameOperation)
+        operation.endpoint = self._endpoint
+        operation.is_raw = self._is_raw
+        return operation
+
+
+@cython.final
+cdef class ViewIterator(MessageIterator):
+
+    def __anext__(self):
+        cdef ViewOperation operation = ViewOperation.__new__(ViewOperation)
+        operation.endpoint = self._endpoint
+        return operation
+
+
+@cython.final
+cdef class BatchIterator(MessageIterator):
+
+    def __anext__(self):
+        cdef BatchOperation operation = BatchOperation.__new__(BatchOperation)
+        operation.endpoint = self._endpoint
+        operation.gathers = True
+        operation.max_messages = self._max_messages
+        operation.max_bytes = self._max_bytes
+        return operation
+
+
+make_steppable(RecvOperation)
+make_steppable(NextOperation)
+make_steppable(FragmentOperation)
+make_steppable(FrameOperation)
+make_steppable(ViewOperation)
+make_steppable(BatchOperation)

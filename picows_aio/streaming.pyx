@@ -1,0 +1,375 @@
+# cython: auto_pickle=False, autotestdict=False
+"""Streams: consumers of one connection, each with a queue of its own and a policy for when that is full.
+
+A source puts each message into the queues of all its streams, in the read callback; at the end of the read the tasks
+that wait are stepped. A `StreamQueue` knows nothing of the connection, and a source holds only queues: a `Stream` that
+is dropped without `aclose()` gives its place up.
+"""
+
+import warnings
+from time import monotonic_ns
+
+from picows.listener cimport WSListener
+from picows.transport cimport WSTransport
+from picows_aio.awaitable cimport Operation, Waiter, make_steppable
+from picows_aio.messages cimport whole
+from picows_aio.stream_queue cimport StreamQueue
+
+from picows_aio.exceptions import ConcurrencyError, ConnectionClosedOK
+from picows_aio.stream_queue import check_stream_settings, stats_of
+
+
+cdef class StreamSource(WSListener):
+    """A connection whose messages can go to streams."""
+
+    def stream(
+        self, *, maxsize=1024, max_bytes=2**24, overflow="block", key=None, filter=None, name=None, replay=False
+    ):
+        """Open a stream: an asynchronous iterator over all messages from now on, with a bounded queue of its own.
+
+        While a stream is open messages go to streams only, to each of them. Open it with ``async with``, or close it
+        with :meth:`Stream.aclose`.
+
+        Args:
+            maxsize: Messages that may wait.
+            max_bytes: Bytes that may wait; a single message may be larger.
+            overflow: What happens when there is no room. ``"block"``: reading pauses, and with it the other streams,
+                until a quarter is left. ``"drop_oldest"``, ``"drop_newest"``: a message is dropped.
+                ``"latest"``: only the newest message of each ``key`` waits, and a new key that finds no room drops the
+                oldest one. ``"close"``: the connection is closed, by a client with code 1008, by a server with 1013.
+            key: For ``"latest"``: called with each message for what it is about; None: all are about the same.
+            filter: Called with each message; those for which the result is false do not enter the stream.
+            name: For logs, errors and statistics.
+            replay: Begin with the messages that wait for ``recv()``.
+
+        Raises:
+            ValueError, TypeError: An argument is wrong.
+            ConcurrencyError: A task waits in ``recv()``, or a message is being taken fragment by fragment.
+            ConnectionClosed: The connection is closed.
+        """
+        check_stream_settings(maxsize, max_bytes, overflow, key, filter, name)
+        self.may_open_stream()
+        if self.is_gone() and not replay:
+            raise self._closed_error()
+        self._streams_made += 1
+        cdef StreamQueue queue = StreamQueue(
+            f"stream-{self._streams_made}" if name is None else name, overflow, maxsize, max_bytes, key, filter
+        )
+        if replay:
+            self.replay_into(queue)
+        if self.is_gone():
+            queue.shut(None)
+        else:
+            # A list that is being iterated over is never changed: `key`, `filter` and consumers may open and close
+            # streams.
+            self._stream_queues = [*(self._stream_queues or ()), queue]
+            self._after_offers(queue)
+            self._streams_changed()
+        return Stream.__new__(Stream, queue, self)
+
+    def _streams_changed(self):
+        """What is full may be another queue than before."""
+        if self._is_paused:
+            self.unpause()
+        self.check_bounds()
+
+    def _closed_error(self):
+        """The exception for who waits for messages of a connection that is gone."""
+        raise NotImplementedError
+
+    def stream_stats(self):
+        """The :class:`StreamStats` of the streams that are open."""
+        return tuple(stats_of(queue) for queue in self._stream_queues or ())
+
+    cdef bint has_streams(self):
+        return self._stream_queues is not None
+
+    def _names(self):
+        return ", ".join(repr((<StreamQueue> queue).name) for queue in self._stream_queues or ())
+
+    cdef int offer_to_streams(self, object message, size_t size) except -1:
+        cdef StreamQueue queue
+        cdef list queues = self._stream_queues
+        if self._now == 0:
+            self._now = monotonic_ns()
+        message = whole(message, None)
+        for queue in queues:
+            queue.offer(message, size, self._now, self._discards)
+            self._after_offers(queue)
+        return self.check_bounds()
+
+    cdef int _after_offers(self, StreamQueue queue) except -1:
+        if queue.is_overflowing:
+            queue.is_overflowing = False
+            self.overflowed(queue)
+        return 0
+
+    cdef int wake_streams(self) except -1:
+        """The read is over: step the tasks that wait, in the order in which the streams were opened."""
+        cdef StreamQueue queue
+        cdef list queues = self._stream_queues
+        if queues is not None:
+            self._now = 0
+            for queue in queues:
+                queue.wake()
+        return 0
+
+    cdef int end_streams(self) except -1:
+        """The connection is gone: consumers take what waits, then learn why."""
+        cdef StreamQueue queue
+        cdef list queues = self._stream_queues
+        self._stream_queues = None
+        if queues is not None:
+            for queue in queues:
+                queue.shut(None)
+            for queue in queues:
+                queue.wake()
+        return 0
+
+    cdef int check_bounds(self) except -1:
+        """Over the bounds parsing stops before the next frame, and the unparsed rest waits."""
+        if not self._is_paused and not self._discards and self._transport is not None and self.is_over_bounds():
+            self._is_paused = True
+            if self._stream_queues is not None:
+                self._blocked()
+            self._transport.pause_reading()
+        return 0
+
+    cdef int _blocked(self) except -1:
+        """A stream that is full holds everything up: say so, once."""
+        cdef StreamQueue queue
+        for queue in self._stream_queues:
+            if queue.is_blocked() and not queue.has_blocked:
+                queue.has_blocked = True
+                self.logger.info(
+                    "stream %r is full (%d messages, %d bytes): reading pauses, and with it every stream of the "
+                    "connection", queue.name, queue.messages.count, queue.messages.size,
+                )
+        return 0
+
+    cdef int unpause(self) except -1:
+        if self._is_paused and not self.is_crowded():
+            self._is_paused = False
+            self._transport.resume_reading()
+        return 0
+
+    cdef bint is_over_bounds(self):
+        """Whether something is full."""
+        cdef StreamQueue queue
+        if self._stream_queues is not None:
+            for queue in self._stream_queues:
+                if queue.is_blocked():
+                    return True
+        return False
+
+    cdef bint is_crowded(self):
+        """Whether something is still fuller than its low mark."""
+        cdef StreamQueue queue
+        if self._stream_queues is not None:
+            for queue in self._stream_queues:
+                if queue.is_crowded():
+                    return True
+        return False
+
+    cdef bint is_gone(self):
+        """Whether no message can come any more."""
+        return self._transport is not None and self._transport.is_disconnected
+
+    cdef int replay_into(self, StreamQueue queue) except -1:
+        """Move what waits for others into the queue."""
+        return 0
+
+    cdef int may_open_stream(self) except -1:
+        """Raise if somebody receives in another way."""
+        return 0
+
+    cdef int overflowed(self, StreamQueue queue) except -1:
+        """A stream with ``overflow="close"`` has no room."""
+        raise NotImplementedError
+
+    cdef int _detach(self, StreamQueue queue) except -1:
+        """The stream is closed."""
+        if self._stream_queues is not None and queue in self._stream_queues:
+            self._stream_queues = [other for other in self._stream_queues if other is not queue] or None
+        if not self.is_gone():
+            self._streams_changed()
+        return 0
+
+
+cdef class Stream:
+    """One consumer of a connection; made by ``stream()`` of a connection or of a :class:`StreamListener`.
+
+    Iteration yields the messages. When the connection ends, those that wait come first; then iteration ends if it was
+    closed with 1000, 1001 or without a code, and otherwise raises :exc:`ConnectionClosedError`. What ``key`` or
+    ``filter`` raised ends the stream in the same way, and nothing but the stream.
+    """
+
+    def __cinit__(self, StreamQueue queue, StreamSource source):
+        self._queue = queue
+        self._source = source
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("streams are made by the method stream() of a connection")
+
+    def __aiter__(self):
+        self._check_open()
+        return self
+
+    def __anext__(self):
+        return self._operation(True)
+
+    def recv(self):
+        """Receive the next message; cancelling it loses nothing.
+
+        Raises:
+            ConnectionClosed: The connection is closed, and all that was received before was taken.
+            ConcurrencyError: Another task receives from this stream.
+            RuntimeError: The stream is closed.
+        """
+        self._check_open()
+        return self._operation(False)
+
+    cdef StreamOperation _operation(self, bint is_iteration):
+        cdef StreamOperation operation = StreamOperation.__new__(StreamOperation)
+        operation._stream = self
+        operation._is_iteration = is_iteration
+        return operation
+
+    async def aclose(self):
+        """Close the stream; what waits is dropped, and counted as such. Safe to repeat.
+
+        A task that waits in the stream sees its iteration end.
+        """
+        self._close()
+
+    def _close(self):
+        cdef StreamQueue queue = self._queue
+        if queue.is_closed:
+            return
+        queue.is_closed = True
+        queue.shut(None)
+        queue.clear()
+        self._source._detach(queue)
+        queue.wake()
+
+    async def __aenter__(self):
+        self._check_open()
+        return self
+
+    async def __aexit__(self, exc_type, exc, traceback):
+        self._close()
+
+    def __del__(self):
+        if self._queue is not None and not self._queue.is_shut:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            self._close()
+
+    def _check_open(self):
+        if self._queue.is_closed:
+            raise RuntimeError(f"stream {self._queue.name!r} is closed: open another with stream()")
+
+    def stats(self):
+        """Totals of the stream."""
+        return stats_of(self._queue)
+
+    @property
+    def name(self):
+        """Name of the stream."""
+        return self._queue.name
+
+    @property
+    def received(self):
+        """Messages that the connection brought since the stream was opened."""
+        return self._queue.received
+
+    @property
+    def delivered(self):
+        """Messages that the consumer took."""
+        return self._queue.delivered
+
+    @property
+    def dropped(self):
+        """Messages that the policy dropped or replaced, and those that waited when the stream was closed."""
+        return self._queue.dropped
+
+    @property
+    def filtered(self):
+        """Messages that the filter refused."""
+        return self._queue.filtered
+
+    @property
+    def high_water(self):
+        """Most messages that ever waited."""
+        return self._queue.high_water
+
+    def __len__(self):
+        """Messages that wait now."""
+        return self._queue.messages.count
+
+    def __bool__(self):
+        return True
+
+    def __repr__(self):
+        queue = self._queue
+        state = "closed" if queue.is_closed else "ended" if queue.is_shut else "open"
+        return f"<Stream {queue.name!r} {state}, {queue.messages.count} messages wait, {queue.dropped} dropped>"
+
+
+cdef class StreamOperation(Operation):
+    """Takes the next message of a stream, or waits for it."""
+
+    cdef bint advance(self) except -1:
+        cdef StreamQueue queue = self._stream._queue
+        cdef StreamSource source = self._stream._source
+        if self._has_begun:
+            queue.waiter = None
+        elif queue.waiter is not None:
+            raise second_consumer(queue)
+        self._has_begun = True
+        if queue.messages.count == 0 and not queue.is_shut and source._transport is not None:
+            source.unpause()
+            source._transport.deliver_held_back()
+        if queue.messages.count > 0:
+            self.value = queue.take()
+            if source._is_paused:
+                source.unpause()
+            return True
+        if queue.is_closed or queue.failure is not None or (queue.is_shut and source.is_gone()):
+            self._at_end()
+        if source._transport is not None:
+            source._transport.flush()
+        queue.waiter = self.waiter = Waiter.create(source._loop)
+        return False
+
+    cdef int _at_end(self) except -1:
+        cdef StreamQueue queue = self._stream._queue
+        if queue.failure is not None:
+            raise queue.failure
+        if queue.is_closed:
+            if self._is_iteration:
+                raise StopAsyncIteration
+            raise RuntimeError(f"stream {queue.name!r} was closed")
+        error = self._stream._source._closed_error()
+        if self._is_iteration and isinstance(error, ConnectionClosedOK):
+            raise StopAsyncIteration
+        raise error
+
+    cdef int abandon(self) except -1:
+        if self._stream._queue.waiter is self.waiter:
+            self._stream._queue.waiter = None
+        return 0
+
+    cdef str qualname(self):
+        return "Stream.__anext__" if self._is_iteration else "Stream.recv"
+
+
+make_steppable(StreamOperation)
+
+
+def second_consumer(StreamQueue queue):
+    """The error for who would receive from a stream that has a consumer."""
+    task = queue.waiter.waiting_task()
+    name = task.get_name() if hasattr(task, "get_name") else "another coroutine"
+    return ConcurrencyError(
+        f"stream {queue.name!r} has a consumer already: {name} waits; open a stream for each with stream()"
+    )
