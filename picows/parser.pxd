@@ -31,12 +31,14 @@ cdef class FrameParser:
         # what was found wrong with it, a WSProtocolError for next_frame to raise, or None
         object _large_failure
         WSFrame _spare                  # reused while nobody else holds it
+        list _kept                      # frames that outlived their callbacks, until `settle_kept`
 
     cdef object read_target(self, size_t least)
     cdef int received(self, size_t size) except -1
     cdef int take_rest(self) except -1
     cdef WSFrame next_frame(self)
     cdef int recycle(self, WSFrame frame) except -1
+    cdef int settle_kept(self) except -1
     cdef int forget_frame(self) except -1
     cdef bytes take_raw(self, size_t size)
     cdef int join_pollers(self) except -1

@@ -28,11 +28,14 @@ cdef extern from *:
     """
     #ifdef Py_GIL_DISABLED
     #define ws_is_kept(frame) 1   /* a reference count proves nothing while other threads run */
+    #define ws_is_held(frame) 1
     #else
     #define ws_is_kept(frame) (Py_REFCNT(frame) != 2)   /* the parser and the loop that delivers it */
+    #define ws_is_held(frame) (Py_REFCNT(frame) != 1)   /* the variable that asks */
     #endif
     """
     bint ws_is_kept(PyObject* frame) noexcept
+    bint ws_is_held(PyObject* frame) noexcept
 
 cdef enum:
     SMALL_FRAME = 16384        # bytes: a smaller partial frame waits in `_rest` and is read again with what follows
@@ -209,9 +212,25 @@ cdef class FrameParser:
     cdef int recycle(self, WSFrame frame) except -1:  # hot
         """The callbacks for `frame` are over: reuse it, unless somebody kept it."""
         if ws_is_kept(<PyObject*> frame):
-            if frame.was_kept():
-                self._pool.copies_small_views = True
+            if self._kept is None:
+                self._kept = []
+            self._kept.append(frame)  # hot: only when it was kept
             self._spare = None
+        return 0
+
+    cdef int settle_kept(self) except -1:
+        """The frames that somebody kept were worth no copy as long as the read was being delivered: those that are
+        still kept leave the read buffer if they are small.
+        """
+        cdef WSFrame frame
+        cdef list kept = self._kept
+        if kept is None:
+            return 0
+        self._kept = None
+        while kept:
+            frame = kept.pop()
+            if ws_is_held(<PyObject*> frame) and frame.was_kept():
+                self._pool.copies_small_views = True
         return 0
 
     cdef int forget_frame(self) except -1:
@@ -273,6 +292,7 @@ cdef class FrameParser:
                 self._set_rest(self._pos, left, self._rest.data, self._rest.size)
         if hold_back and (left > 0 or (self._large_payload is not None and self._large_missing() == 0)):
             self.is_held_back = True
+        self.settle_kept()
         if self._spare is not None:
             self._spare.owner = None
         if self._scratch is not None and self._scratch.is_in_use and self._source is self._scratch.buffer:

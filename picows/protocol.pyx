@@ -407,6 +407,7 @@ cdef class ConnectionProtocol(TransportOwner):
                 if self._wants_read_end and self._state == OPEN and self._transport.frames_received > delivered:
                     delivered = self._transport.frames_received
                     self._call_on_read_end()
+                    self._parser.settle_kept()
                 if not was_paused or self._is_paused or self._state != OPEN:
                     return 0
             except Exception as exc:   # the peer broke the protocol, or the user's code failed

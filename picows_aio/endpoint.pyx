@@ -9,7 +9,6 @@ import operator
 import weakref
 
 from picows.enums cimport WSCloseCode
-from picows.transport cimport WSTransport
 from picows_aio.stream_queue cimport StreamQueue
 from picows_aio.streaming cimport StreamSource
 

@@ -221,7 +221,6 @@ cdef object view_of(object message):
 
 cdef WSFrame frame_of(object message):
     """A message from the queue as a frame: the one it came in, or one that has the same payload."""
-    cdef WSFrame frame
     cdef bint is_text
     if isinstance(message, WSFrame):
         return message

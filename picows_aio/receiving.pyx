@@ -12,7 +12,6 @@ from time import monotonic_ns
 cimport cython
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
-from picows.transport cimport WSTransport
 from picows_aio.assembly cimport MessageAssembler, is_whole_message
 from picows_aio.awaitable cimport Operation, Waiter, make_steppable
 from picows_aio.endpoint cimport CLOSED, Endpoint
@@ -329,7 +328,9 @@ cdef class ReceivingEndpoint(Endpoint):
             return 0
         if format == FRAMES and message is not None:
             if self._deflate is not None or self._extensions is not None:
-                raise ConcurrencyError("part of a message has been decoded already: receive that before frames(raw=True)")
+                raise ConcurrencyError(
+                    "part of a message has been decoded already: receive that before frames(raw=True)"
+                )
             opcode = WSMsgType.TEXT if message.is_text else WSMsgType.BINARY
             while message.has_part():
                 part = message.take()

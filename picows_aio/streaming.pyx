@@ -10,7 +10,6 @@ import warnings
 from time import monotonic_ns
 
 from picows.listener cimport WSListener
-from picows.transport cimport WSTransport
 from picows_aio.awaitable cimport Operation, Waiter, make_steppable
 from picows_aio.messages cimport whole
 from picows_aio.stream_queue cimport StreamQueue
