@@ -49,6 +49,7 @@ cdef class FrameParser:
     cdef int discard(self) except -1
     cdef bint has_unparsed(self)
 
+    cdef int _keep(self, WSFrame frame) except -1
     cdef bint _has_whole_frame(self) noexcept
     cdef size_t _room(self, size_t kept)
     cdef int _received_aside(self, size_t size) except -1

@@ -212,10 +212,14 @@ cdef class FrameParser:
     cdef int recycle(self, WSFrame frame) except -1:  # hot
         """The callbacks for `frame` are over: reuse it, unless somebody kept it."""
         if ws_is_kept(<PyObject*> frame):
-            if self._kept is None:
-                self._kept = []
-            self._kept.append(frame)  # hot: only when it was kept
-            self._spare = None
+            self._keep(frame)
+        return 0
+
+    cdef int _keep(self, WSFrame frame) except -1:
+        if self._kept is None:
+            self._kept = []
+        self._kept.append(frame)
+        self._spare = None
         return 0
 
     cdef int settle_kept(self) except -1:

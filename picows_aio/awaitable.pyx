@@ -197,6 +197,11 @@ cdef class Operation:
     cdef str qualname(self):
         return type(self).__name__
 
+    cdef int cancel_warning(self) except -1:
+        """This operation is not there to be awaited."""
+        self.state = DONE
+        return 0
+
     cdef int delegate(self, object coroutine) except -1:
         """Let an ordinary coroutine do the rest; for what is too rare to be fast."""
         self._inner = coroutine

@@ -15,6 +15,7 @@ from picows_aio.exceptions import (
 )
 from picows_aio.frames import Close, CloseCode
 
+_MAX_REASON_SIZE = 123  # bytes: RFC 6455 section 5.5, less the code
 _OK_CODES = {CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD}
 # The core tells the sizes in words.
 _FRAME_TOO_BIG = re.compile(r"frame with (\d+) bytes exceeds limit of (\d+) bytes")
@@ -54,6 +55,15 @@ def closed_error(transport: WSTransport | None, cause: BaseException | None, is_
             cause = EOFError("unexpected end of stream")
     error.__cause__ = cause
     return error
+
+
+def overflow_reason(name: str) -> str:
+    """Reason of the CLOSE frame when a stream has no room.
+
+    Args:
+        name: Name of the stream.
+    """
+    return f"stream {name} is full".encode()[:_MAX_REASON_SIZE].decode(errors="ignore")
 
 
 def _as_close(info: WSCloseInfo) -> Close:

@@ -12,14 +12,11 @@ from picows.enums cimport WSCloseCode
 from picows_aio.stream_queue cimport StreamQueue
 from picows_aio.streaming cimport StreamSource
 
-from picows_aio.closed import close_received, closed_error
+from picows_aio.closed import close_received, closed_error, overflow_reason
 from picows_aio.exceptions import ProtocolError
 from picows_aio.frames import CloseCode
 from picows_aio.protocol import State
 from picows_aio.session import ConnectionLogger
-
-cdef enum:
-    MAX_REASON_SIZE = 123   # bytes: RFC 6455 section 5.5, less the code
 
 _STATES = tuple(State)
 
@@ -254,8 +251,7 @@ cdef class Endpoint(StreamSource):
         """
         if self.is_open() and not self.is_sending_half():
             code = CloseCode.POLICY_VIOLATION if self._transport.is_client_side else CloseCode.TRY_AGAIN_LATER
-            reason = f"stream {queue.name} is full".encode()[:MAX_REASON_SIZE]
-            self._start_close(code, reason.decode(errors="ignore"))
+            self._start_close(code, overflow_reason(queue.name))
         return 0
 
     cdef bint is_sending_half(self):

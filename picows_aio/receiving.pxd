@@ -52,6 +52,8 @@ cdef class ReadOperation(Operation):
     cdef bint take(self) except -1
     cdef int at_end(self) except -1
     cdef bint is_full(self)
+    cdef int notify(self) except -1
+    cdef object who(self)
 
 
 cdef class RecvOperation(ReadOperation):

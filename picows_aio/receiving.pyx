@@ -272,11 +272,8 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef int wake_reader(self) except -1:
         """All frames of a read are in the queue, or as many as fit: step who waits."""
-        cdef Waiter waiter
         if self._reader is not None and (self._has_input() or self._state == CLOSED):
-            waiter = self._reader.waiter
-            if waiter is not None:
-                waiter.wake()
+            self._reader.notify()
         return 0
 
     cdef bint _has_input(self):
@@ -290,11 +287,9 @@ cdef class ReceivingEndpoint(Endpoint):
     cdef int _begin_read(self, Format format) except -1:
         """One reader at a time."""
         if self._reader is not None:
-            task = self._reader.waiter.waiting_task() if self._reader.waiter is not None else None
-            name = task.get_name() if hasattr(task, "get_name") else "another coroutine"
             raise ConcurrencyError(
                 "cannot call recv or recv_streaming while another coroutine is already running recv or "
-                f"recv_streaming: {name} waits"
+                f"recv_streaming: {self._reader.who()} waits"
             )
         if self._streamed is not None:
             raise ConcurrencyError(
@@ -416,6 +411,18 @@ cdef class ReadOperation(Operation):
 
     cdef bint is_full(self):
         return False
+
+    cdef int notify(self) except -1:
+        """There is something."""
+        cdef Waiter waiter = self.waiter
+        if waiter is not None:
+            waiter.wake()
+        return 0
+
+    cdef object who(self):
+        """Who waits, for errors."""
+        task = self.waiter.waiting_task() if self.waiter is not None else None
+        return task.get_name() if hasattr(task, "get_name") else "another coroutine"
 
     cdef int abandon(self) except -1:
         if self.endpoint._reader is self:

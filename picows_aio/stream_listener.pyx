@@ -1,0 +1,90 @@
+# cython: auto_pickle=False, autotestdict=False
+"""Streams over the callback core, for `picows.ws_connect` and `picows.ws_create_server`."""
+
+import asyncio
+import logging
+
+from picows.enums cimport WSCloseCode, WSMsgType
+from picows.frame cimport WSFrame
+from picows.transport cimport WSTransport
+from picows_aio.assembly cimport MessageAssembler, is_whole_message
+from picows_aio.stream_queue cimport StreamQueue
+from picows_aio.streaming cimport StreamSource
+
+from picows import WSProtocolError
+from picows_aio.assembly import invalid_text
+from picows_aio.closed import closed_error, overflow_reason
+
+
+cdef class StreamListener(StreamSource):
+    """A listener of the core whose messages go to streams: ``listener.stream()`` opens one.
+
+    Until the first stream is open, and whenever none is, nothing is read from the connection. Fragments are put
+    together; PING and CLOSE frames are left to the core. A subclass that overrides a callback calls that of this class
+    too.
+
+    Args:
+        max_size: Bytes of a message; None: no limit.
+    """
+
+    def __init__(self, *, max_size=2**20):
+        if max_size is not None and max_size < 1:
+            raise ValueError(f"max_size must be positive, not {max_size!r}")
+        self._loop = asyncio.get_running_loop()
+        self._assembler = MessageAssembler(max_size, None)
+
+    @property
+    def logger(self):
+        """Where the connection logs."""
+        return logging.getLogger("picows") if self._transport is None else self._transport.logger
+
+    cpdef on_ws_connected(self, WSTransport transport):
+        """Called by the core: the opening handshake is complete."""
+        self._transport = transport
+        self.check_bounds()
+
+    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
+        """Called by the core: a frame arrived."""
+        if frame.msg_type >= WSMsgType.CLOSE:
+            return
+        try:
+            self._receive(frame)
+        except UnicodeDecodeError as exc:
+            self._fail(invalid_text(exc))
+        except WSProtocolError as exc:
+            self._fail(exc)
+
+    cpdef on_read_end(self, WSTransport transport):
+        """Called by the core: the frames of a read are in the streams, or as many as fit."""
+        self.wake_streams()
+
+    cpdef on_ws_disconnected(self, WSTransport transport):
+        """Called by the core: the connection is gone."""
+        self._is_paused = False
+        self.end_streams()
+
+    cdef int _receive(self, WSFrame frame) except -1:
+        if is_whole_message(frame) and self._assembler.current is None:
+            if frame.msg_type == WSMsgType.TEXT:
+                return self.offer_to_streams(frame.get_payload_as_utf8_text(), frame.payload_size)
+            return self.offer_to_streams(frame.get_payload_as_bytes(), frame.payload_size)
+        message = self._assembler.add(frame)
+        return 0 if message is None else self.offer_to_streams(message, self._assembler.completed_size)
+
+    def _fail(self, exc):
+        self.wake_streams()   # messages that came before the violation can still be answered
+        self._transport.fail(exc)
+
+    cdef bint is_over_bounds(self):
+        return self._stream_queues is None or StreamSource.is_over_bounds(self)
+
+    cdef bint is_crowded(self):
+        return self._stream_queues is None or StreamSource.is_crowded(self)
+
+    cdef int overflowed(self, StreamQueue queue) except -1:
+        code = WSCloseCode.POLICY_VIOLATION if self._transport.is_client_side else WSCloseCode.TRY_AGAIN_LATER
+        self._transport.send_close(code, overflow_reason(queue.name))
+        return 0
+
+    def _closed_error(self):
+        return closed_error(self._transport, None, self.is_gone())
