@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from picows_aio.auth import basic_auth
     from picows_aio.broadcasting import broadcast
     from picows_aio.client import ClientConnection, connect, unix_connect
+    from picows_aio.connection_stats import ConnectionStats
     from picows_aio.datastructures import Headers, HeadersLike, MultipleValuesError
     from picows_aio.exceptions import (
         ConcurrencyError,
@@ -53,10 +54,14 @@ if TYPE_CHECKING:
     )
     from picows_aio.frames import Close, CloseCode, Frame, Opcode
     from picows_aio.http11 import Request, Response
+    from picows_aio.merging import merge
     from picows_aio.protocol import State
     from picows_aio.reconnect import backoff, process_exception
     from picows_aio.router import Router, route, unix_route
     from picows_aio.server import Server, ServerConnection, serve, unix_serve
+    from picows_aio.stream_listener import StreamListener
+    from picows_aio.stream_queue import StreamStats
+    from picows_aio.streaming import Stream
     from picows_aio.typing import (
         BytesLike,
         Data,
@@ -79,6 +84,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
+    "ConnectionStats",
     "Data",
     "DataLike",
     "DuplicateParameter",
@@ -124,6 +130,9 @@ __all__ = [
     "State",
     "StatusLike",
     "StatusLineTooLong",
+    "Stream",
+    "StreamListener",
+    "StreamStats",
     "Subprotocol",
     "TooManyFragments",
     "TooManyHeaders",
@@ -133,6 +142,7 @@ __all__ = [
     "basic_auth",
     "broadcast",
     "connect",
+    "merge",
     "process_exception",
     "route",
     "serve",
@@ -171,13 +181,18 @@ if not TYPE_CHECKING:
         "auth": "basic_auth",
         "broadcasting": "broadcast",
         "client": "ClientConnection connect unix_connect",
+        "connection_stats": "ConnectionStats",
         "datastructures": "Headers HeadersLike MultipleValuesError",
         "frames": "Close CloseCode Frame Opcode",
         "http11": "Request Response",
+        "merging": "merge",
         "protocol": "State",
         "reconnect": "backoff process_exception",
         "router": "Router route unix_route",
         "server": "Server ServerConnection serve unix_serve",
+        "stream_listener": "StreamListener",
+        "stream_queue": "StreamStats",
+        "streaming": "Stream",
         "typing": "BytesLike Data DataLike ExtensionName ExtensionParameter LoggerLike Origin PathLike StatusLike"
         " Subprotocol",
     }

@@ -17,12 +17,17 @@ from picows_aio.messages cimport MessageQueue
 from picows_aio.sending cimport SendingEndpoint
 
 from picows import WSProtocolError
+from picows_aio.connection_stats import ConnectionStats
 from picows_aio.keepalive import Keepalive
 from picows_aio.pings import PendingPings, control_payload
 
 cdef enum:
     LEAST_QUEUE_BYTES = 1 << 20      # bytes that may wait, whatever the message limit
     UNLIMITED_QUEUE_BYTES = 1 << 24  # the same where messages are not limited
+
+_CORE_TOTALS = (
+    "frames_sent", "frames_received", "bytes_sent", "bytes_received", "pings_sent", "pings_received", "write_backlog",
+)
 
 
 def queue_bounds(max_queue):
@@ -126,6 +131,20 @@ cdef class Connection(SendingEndpoint):
         self.wake_reader()
         self.end_streams()
         self._wake_close_waiters()
+
+    def stats(self):
+        """Totals of the connection and its streams, a :class:`ConnectionStats`; all zero before it is open."""
+        core = None if self._transport is None else self._transport.stats()
+        streams = self.stream_stats()
+        return ConnectionStats(
+            state=self.state,
+            messages_waiting=self.messages_waiting(),
+            bytes_waiting=self._queue.size + sum(stream.depth_bytes for stream in streams),
+            is_reading_paused=bool(self._is_paused),
+            latency=self.latency,
+            streams=streams,
+            **{name: 0 if core is None else getattr(core, name) for name in _CORE_TOTALS},
+        )
 
     # Pings
 

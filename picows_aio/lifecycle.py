@@ -65,6 +65,7 @@ class Server:
         self._close_task: asyncio.Task[None] | None = None
         self._drops_silent = False
         self._closed = asyncio.Event()
+        self._when_ended: list[Callable[[ServerConnection], None]] = []
 
     # Starting
 
@@ -129,6 +130,16 @@ class Server:
 
     def _handler_done(self, connection: ServerConnection, task: asyncio.Task[None]) -> None:
         self._handlers.pop(connection, None)
+        for callback in self._when_ended:
+            callback(connection)
+
+    def call_when_ended(self, callback: Callable[[ServerConnection], None]) -> None:
+        """Have a function called with each connection whose handler has ended; it must not raise.
+
+        Args:
+            callback: The function.
+        """
+        self._when_ended.append(callback)
 
     async def _handle(self, connection: ServerConnection) -> None:
         if self._farewell is not None:

@@ -27,7 +27,7 @@ cdef class StreamListener(StreamSource):
         max_size: Bytes of a message; None: no limit.
     """
 
-    def __init__(self, *, max_size=2**20):
+    def __init__(self, max_size=2**20):
         if max_size is not None and max_size < 1:
             raise ValueError(f"max_size must be positive, not {max_size!r}")
         self._loop = asyncio.get_running_loop()

@@ -190,6 +190,10 @@ cdef class StreamQueue:
             self._drop_oldest()
         return 0
 
+    def policy(self):
+        """Name of the policy."""
+        return _POLICY_NAMES[self._overflow]
+
     def depth(self):
         """Messages that wait now."""
         return self.messages.count
@@ -211,7 +215,7 @@ def stats_of(StreamQueue queue):
     """Totals of a queue."""
     return StreamStats(
         name=queue.name,
-        overflow=_POLICY_NAMES[queue._overflow],
+        overflow=queue.policy(),
         received=queue.received,
         delivered=queue.delivered,
         dropped=queue.dropped,

@@ -12,12 +12,13 @@ cdef class StreamSource(WSListener):
         object _loop
         WSTransport _transport     # None before the opening handshake is complete
         list _stream_queues        # those that take messages, or None
+        list _last_queues          # those that were open when the connection ended
+        dict _closed_totals        # of streams that were closed before, by policy; None before the first
         unsigned int _streams_made
         int64_t _now               # nanoseconds: when the read under way came; 0: not asked yet
         bint _is_paused            # reading: something is full
         bint _discards             # the connection is being closed: what does not fit is dropped
 
-    cdef bint has_streams(self)
     cdef int offer_to_streams(self, object message, size_t size) except -1
     cdef int wake_streams(self) except -1
     cdef int end_streams(self) except -1

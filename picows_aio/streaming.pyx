@@ -80,8 +80,12 @@ cdef class StreamSource(WSListener):
         """The :class:`StreamStats` of the streams that are open."""
         return tuple(stats_of(queue) for queue in self._stream_queues or ())
 
-    cdef bint has_streams(self):
-        return self._stream_queues is not None
+    def stream_totals(self):
+        """Messages received, delivered, dropped and filtered by all streams there ever were, by their policy."""
+        totals = {policy: list(counts) for policy, counts in (self._closed_totals or {}).items()}
+        for queue in (*(self._stream_queues or ()), *(self._last_queues or ())):
+            _add_totals(totals, queue)
+        return {policy: tuple(counts) for policy, counts in totals.items()}
 
     def _names(self):
         return ", ".join(repr((<StreamQueue> queue).name) for queue in self._stream_queues or ())
@@ -118,6 +122,7 @@ cdef class StreamSource(WSListener):
         cdef StreamQueue queue
         cdef list queues = self._stream_queues
         self._stream_queues = None
+        self._last_queues = queues
         if queues is not None:
             for queue in queues:
                 queue.shut(None)
@@ -188,6 +193,11 @@ cdef class StreamSource(WSListener):
 
     cdef int _detach(self, StreamQueue queue) except -1:
         """The stream is closed."""
+        if self._closed_totals is None:
+            self._closed_totals = {}
+        _add_totals(self._closed_totals, queue)
+        if self._last_queues is not None and queue in self._last_queues:
+            self._last_queues.remove(queue)
         if self._stream_queues is not None and queue in self._stream_queues:
             self._stream_queues = [other for other in self._stream_queues if other is not queue] or None
         if not self.is_gone():
@@ -363,6 +373,12 @@ cdef class StreamOperation(Operation):
 
 
 make_steppable(StreamOperation)
+
+
+def _add_totals(totals, StreamQueue queue):
+    counts = totals.setdefault(queue.policy(), [0, 0, 0, 0])
+    for index, count in enumerate((queue.received, queue.delivered, queue.dropped, queue.filtered)):
+        counts[index] += count
 
 
 def second_consumer(StreamQueue queue):
