@@ -13,6 +13,7 @@ from picows.version import __version__
 
 if TYPE_CHECKING:
     from picows_aio.auth import basic_auth
+    from picows_aio.broadcast_report import BroadcastReport, SkippedConnection
     from picows_aio.broadcasting import broadcast
     from picows_aio.client import ClientConnection, connect, unix_connect
     from picows_aio.datastructures import Headers, HeadersLike, MultipleValuesError
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from picows_aio.protocol import State
     from picows_aio.reconnect import backoff, process_exception
     from picows_aio.router import Router, route, unix_route
+    from picows_aio.send_policy import PushOutcome, PushStats, SendPolicy
     from picows_aio.server import Server, ServerConnection, serve, unix_serve
     from picows_aio.typing import (
         BytesLike,
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BroadcastReport",
     "BytesLike",
     "ClientConnection",
     "Close",
@@ -114,13 +117,17 @@ __all__ = [
     "PayloadTooBig",
     "ProtocolError",
     "ProxyError",
+    "PushOutcome",
+    "PushStats",
     "Request",
     "RequestLineTooLong",
     "Response",
     "Router",
     "SecurityError",
+    "SendPolicy",
     "Server",
     "ServerConnection",
+    "SkippedConnection",
     "State",
     "StatusLike",
     "StatusLineTooLong",
@@ -169,6 +176,7 @@ if not TYPE_CHECKING:
     # All other names are exceptions.
     _HOMES = {
         "auth": "basic_auth",
+        "broadcast_report": "BroadcastReport SkippedConnection",
         "broadcasting": "broadcast",
         "client": "ClientConnection connect unix_connect",
         "datastructures": "Headers HeadersLike MultipleValuesError",
@@ -177,6 +185,7 @@ if not TYPE_CHECKING:
         "protocol": "State",
         "reconnect": "backoff process_exception",
         "router": "Router route unix_route",
+        "send_policy": "PushOutcome PushStats SendPolicy",
         "server": "Server ServerConnection serve unix_serve",
         "typing": "BytesLike Data DataLike ExtensionName ExtensionParameter LoggerLike Origin PathLike StatusLike"
         " Subprotocol",

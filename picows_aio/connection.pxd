@@ -5,6 +5,7 @@ from picows.listener cimport WSListener
 from picows.transport cimport WSTransport
 from picows_aio.awaitable cimport Operation, Waiter
 from picows_aio.messages cimport FragmentedMessage, MessageLimits, MessageQueue
+from picows_aio.send_budget cimport SendBudget
 
 
 cdef enum LifeCycle:
@@ -50,6 +51,7 @@ cdef class Connection(WSListener):
         object _line
         list _drainers                    # waiters: until less than the limit waits to be sent
         object _write_limit
+        SendBudget _budget                # made when the first policy is used
         # Closing
         object _close_timeout
         object _close_deadline            # timer
@@ -75,6 +77,7 @@ cdef class Connection(WSListener):
     cdef int _begin_read(self, Operation operation) except -1
     cdef bint _is_open(self) except -1
     cdef bint _may_begin(self, bint has_turn) except -1
+    cpdef SendBudget send_budget(self)
     cdef int _pass_turn(self) except -1
     cdef int _leave_line(self, Waiter waiter) except -1
     cdef int _send_data(self, int opcode, object message, object compress, bint fin) except -1

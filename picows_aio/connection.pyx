@@ -26,19 +26,23 @@ from picows.listener cimport WSListener
 from picows.transport cimport WSTransport
 from picows_aio.awaitable cimport Operation, Waiter, make_steppable
 from picows_aio.messages cimport FragmentedMessage, MessageLimits, MessageQueue
+from picows_aio.send_budget cimport SendBudget
 
 from picows import WSProtocolError
 from picows_aio.exceptions import (
-    ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError, TooManyFragments,
+    ConcurrencyError, ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError, TooManyFragments,
 )
 from picows_aio.frames import Close, CloseCode, Frame, Opcode
 from picows_aio.keepalive import Keepalive
 from picows_aio.protocol import State
+from picows_aio.send_policy import PushOutcome, PushStats
 from picows_aio.session import ConnectionLogger
 
 cdef enum:
     LEAST_QUEUE_BYTES = 1 << 20      # bytes that may wait, whatever the message limit
     UNLIMITED_QUEUE_BYTES = 1 << 24  # the same where messages are not limited
+
+cdef double EVICTION_TIMEOUT = 1.0   # seconds that a peer has to take its eviction note
 
 _OK_CODES = {CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD}
 _STATES = tuple(State)
@@ -530,6 +534,80 @@ cdef class Connection(WSListener):
         )
         return 0
 
+    # Pushing
+
+    @property
+    def send_policy(self):
+        """The :class:`picows_aio.SendPolicy` of messages that :meth:`push` and :func:`picows_aio.broadcast` bring, None
+        at first. Can be set at any time.
+        """
+        return None if self._budget is None else self._budget.policy
+
+    @send_policy.setter
+    def send_policy(self, policy):
+        self.send_budget().use(policy)
+
+    def push(self, message, *, text=None, policy=None):
+        """Send a whole message without waiting, or do with it what the policy says when too much waits to be sent.
+
+        It does not stand in line behind calls of :meth:`send` that wait.
+
+        Args:
+            message: A str is sent as text, bytes-like objects as binary.
+            text: True sends bytes as text, False a str as binary.
+            policy: A :class:`picows_aio.SendPolicy` for this message; None: :attr:`send_policy`, and where that is None
+                too, the message is queued however much waits.
+
+        Returns:
+            A :class:`picows_aio.PushOutcome`.
+
+        Raises:
+            ConnectionClosed: The connection is closed or closing.
+            ConcurrencyError: A message is being sent in fragments; ``"latest"`` keeps the message aside instead.
+            TypeError: The message or the policy has another type.
+        """
+        if not isinstance(message, (str, bytes, bytearray, memoryview)):
+            raise TypeError("data must be str or bytes")
+        if not self._is_open():
+            raise self._closed_error()
+        if policy is None:
+            policy = self.send_policy
+        if policy is not None:
+            return self.send_budget().push(_opcode(message, text), message, policy, not self._is_sending_fragments)
+        if self._is_sending_fragments:
+            raise ConcurrencyError("sending a fragmented message")
+        self._send_data(_opcode(message, text), message, None, True)
+        return PushOutcome.SENT
+
+    def push_stats(self):
+        """What became of the messages pushed under a policy, a :class:`picows_aio.PushStats`."""
+        return PushStats() if self._budget is None else self._budget.stats()
+
+    async def drained(self):
+        """Wait until no more than the low mark of ``write_limit`` waits to be sent, or the connection is closed."""
+        try:
+            await self._drain()
+        except ConnectionClosed:
+            pass
+
+    def is_writing_paused(self):
+        """Whether the connection was over its ``write_limit`` and has not drained yet."""
+        return bool(self._is_write_paused) and self._state != CLOSED
+
+    cpdef SendBudget send_budget(self):
+        """What decides about messages under a policy; made when first needed."""
+        if self._budget is None:
+            self._budget = SendBudget(self, self._loop, self._write_limit[0])
+        return self._budget
+
+    def evict(self, why):
+        """Close with 1013, and drop the connection soon, because its peer does not read."""
+        self.logger.warning("%s", why)
+        self._close_cause = ConnectionError(why)
+        if self._close_timeout is None or self._close_timeout > EVICTION_TIMEOUT:
+            self._close_timeout = EVICTION_TIMEOUT
+        self._start_close(CloseCode.TRY_AGAIN_LATER, "reads too slowly")
+
     # For broadcast()
 
     @property
@@ -629,6 +707,8 @@ cdef class Connection(WSListener):
 
     cdef int _pass_turn(self) except -1:
         """Something that kept messages from beginning is over: the first in the line has its turn."""
+        if self._budget is not None and not self._is_write_paused and not self._is_sending_fragments:
+            self._budget.resume()
         if self._line and not self._is_turn_given and not self._is_write_paused and not self._is_sending_fragments:
             self._is_turn_given = True
             (<Waiter> self._line.popleft()).wake()
@@ -796,6 +876,8 @@ cdef class Connection(WSListener):
         code = operator.index(code)
         if code == 0:   # an empty CLOSE frame, to the core
             raise ProtocolError("close code 0 must not be sent")
+        if self._budget is not None:
+            self._budget.finish(not self._is_sending_fragments)
         try:
             self._transport.send_close(<WSCloseCode> <int> code, reason or None)
         except (ValueError, OverflowError) as exc:
@@ -932,6 +1014,8 @@ cdef class Connection(WSListener):
         if self._discarded:
             self.logger.warning("%d frames that came after close() were over max_queue and dropped", self._discarded)
         self._is_paused = False
+        if self._budget is not None:
+            self._budget.close()
         self._fail_pings()
         self._wake_drainers()
         self._wake_senders()
