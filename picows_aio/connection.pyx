@@ -30,7 +30,8 @@ from picows_aio.send_budget cimport SendBudget
 
 from picows import WSProtocolError
 from picows_aio.exceptions import (
-    ConcurrencyError, ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError, TooManyFragments,
+    ConcurrencyError, ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError,
+    TooManyFragments,
 )
 from picows_aio.frames import Close, CloseCode, Frame, Opcode
 from picows_aio.keepalive import Keepalive

@@ -12,7 +12,6 @@ reported as written.
 from collections import OrderedDict
 
 cimport cython
-from picows.transport cimport WSTransport
 
 from picows_aio.exceptions import ConcurrencyError
 from picows_aio.send_policy import PushOutcome, PushStats, SendPolicy

@@ -12,7 +12,6 @@ from tests.picows_aio.pushing import (
     MARK,
     OVER,
     NarrowPair,
-    fill,
     numbered,
     read_numbers,
     stall,
@@ -81,15 +80,15 @@ async def test_evict_counts_from_anew_once_the_connection_was_under_the_mark(
     narrow_pair: NarrowPair, pushes_meanwhile: bool
 ) -> None:
     """With a mark far above `write_limit`, where the transport says nothing about the mark."""
-    policy = SendPolicy("evict", max_bytes=10 * MARK, evict_after=5)
+    policy = SendPolicy("evict", max_bytes=5 * MARK, evict_after=5)
     async with asyncio.timeout(100), narrow_pair(write_limit=1000) as (connection, peer):
         clock = SkippableClock()
-        fill(connection, policy)
+        stall(connection, policy)
         await clock.skip(3)
-        while waiting(connection) > 5 * MARK:
+        while waiting(connection) > 3 * MARK:
             await peer.read_frame()
         if pushes_meanwhile:
-            fill(connection, policy)
+            stall(connection, policy)
             await clock.skip(3)
             assert not connection.push_stats().is_evicted
         await clock.skip(3)
