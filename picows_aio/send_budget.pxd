@@ -30,7 +30,9 @@ cdef class SendBudget:
         # Runs while the connection is over the mark of an evicting policy.
         object _clock
         size_t _clock_mark        # bytes
-        object _clock_seconds
+        double _clock_seconds
+        double _clock_due         # time of the loop
+        bint _has_lagged          # and was given more time
         # Totals
         size_t _sent
         size_t _dropped
@@ -50,5 +52,6 @@ cdef class SendBudget:
     cdef int _send_oldest_kept(self) except -1
     cdef int _drop_over_limit(self, object newest) except -1
     cdef int _start_clock(self) except -1
+    cdef int _run_clock(self, double seconds) except -1
     cdef int _stop_clock(self) except -1
     cdef int _evict(self, str why) except -1

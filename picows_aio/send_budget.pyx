@@ -21,6 +21,8 @@ cdef enum:
     HARD_LIMIT_FACTOR = 4            # times the mark
     LEAST_HARD_LIMIT = 1 << 20       # bytes
 
+cdef double LAG_TOLERATED = 0.1      # share of evict_after by which our loop may be late before the peer gets more time
+
 cdef dict _RULES = {"block": BLOCK, "drop_newest": DROP_NEWEST, "latest": LATEST, "evict": EVICT}
 cdef object SENT = PushOutcome.SENT
 cdef object OVER = PushOutcome.OVER
@@ -214,7 +216,13 @@ cdef class SendBudget:
         if self._clock is None:
             self._clock_mark = self._mark
             self._clock_seconds = self._evict_after
-            self._clock = self._loop.call_later(self._evict_after, self._time_is_over)
+            self._has_lagged = False
+            self._run_clock(self._clock_seconds)
+        return 0
+
+    cdef int _run_clock(self, double seconds) except -1:
+        self._clock_due = self._loop.time() + seconds
+        self._clock = self._loop.call_at(self._clock_due, self._time_is_over)
         return 0
 
     cdef int _stop_clock(self) except -1:
@@ -225,14 +233,21 @@ cdef class SendBudget:
 
     def _time_is_over(self):
         cdef size_t waiting
+        cdef double lag = self._loop.time() - self._clock_due
         self._clock = None
         if self._transport.is_close_frame_sent:
             return   # the deadline of closing counts
         waiting = self._waiting_over(self._clock_mark)
-        if waiting > 0:
-            self._evict(
-                f"{waiting} bytes wait to be sent, for {self._clock_seconds:g} s over the mark of {self._clock_mark}"
-            )
+        if waiting == 0:
+            return
+        if lag > self._clock_seconds * LAG_TOLERATED and not self._has_lagged:
+            # It was our loop that stood still, and offered the peer nothing.
+            self._has_lagged = True
+            self._run_clock(min(lag, self._clock_seconds))
+            return
+        self._evict(
+            f"{waiting} bytes wait to be sent, for {self._clock_seconds:g} s over the mark of {self._clock_mark}"
+        )
 
     cdef int _evict(self, str why) except -1:
         self._stop_clock()

@@ -92,7 +92,7 @@ class PushOutcome(enum.StrEnum):
     """It was sent, or waits in the connection's queue."""
 
     OVER = "over"
-    """The same, and more than ``max_bytes`` wait now: time to wait, with ``await connection.drained()``."""
+    """The same, and more than ``max_bytes`` wait now. Go on after ``await connection.drained()``."""
 
     KEPT = "kept"
     """It is kept aside until the connection has drained."""
@@ -104,13 +104,13 @@ class PushOutcome(enum.StrEnum):
     """It is not sent, because too much waits."""
 
     EVICTED = "evicted"
-    """It is not sent: the connection was over its hard limit, and is being closed."""
+    """It is not sent, because the connection was over its hard limit and is being closed."""
 
     CLOSED = "closed"
-    """Of a broadcast only: the connection was not open."""
+    """The connection was not open; only of a broadcast."""
 
     FAILED = "failed"
-    """Of a broadcast only: an exception kept it from being sent."""
+    """An exception kept it from being sent; only of a broadcast."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from picows_aio import (
     ConnectionClosedError,
     ConnectionClosedOK,
     PushStats,
+    Request,
     SendPolicy,
+    ServerConnection,
 )
 from tests.picows_aio.pairs import open_both, open_pair, turns
 from tests.picows_aio.pushing import (
@@ -162,6 +164,15 @@ async def test_the_policy_of_a_call_comes_before_that_of_the_connection() -> Non
         assert connection.push("x", policy=SendPolicy(max_bytes=MARK)) is OVER
         connection.send_policy = None
         assert connection.push("x") is SENT
+
+
+async def test_a_connection_can_have_its_policy_before_it_opens() -> None:
+    def choose(connection: ServerConnection, request: Request) -> None:
+        connection.send_policy = SendPolicy("drop_newest", max_bytes=MARK)
+
+    async with asyncio.timeout(10), open_pair("server", process_request=choose, **NARROW) as (connection, _):
+        stall(connection, SendPolicy(max_bytes=MARK))
+        assert connection.push("x") is DROPPED
 
 
 # "block"

@@ -91,8 +91,23 @@ async def test_evict_counts_from_anew_once_the_connection_was_under_the_mark(
             stall(connection, policy)
             await clock.skip(3)
             assert not connection.push_stats().is_evicted
-        await clock.skip(3)
+        await clock.skip(2.2)
         assert connection.push_stats().is_evicted is pushes_meanwhile
+
+
+@ONLY_ASYNCIO
+async def test_evict_gives_more_time_when_it_was_the_loop_that_stood_still(narrow_pair: NarrowPair) -> None:
+    """Meanwhile nothing was offered to the peer. It happens once."""
+    policy = SendPolicy("evict", max_bytes=MARK, evict_after=5)
+    async with asyncio.timeout(100), narrow_pair() as (connection, _):
+        clock = SkippableClock()
+        stall(connection, policy)
+        await clock.skip(8)
+        assert not connection.push_stats().is_evicted
+        await clock.skip(2.5)
+        assert not connection.push_stats().is_evicted
+        await clock.skip(1)
+        assert connection.push_stats().is_evicted
 
 
 @ONLY_ASYNCIO
@@ -139,4 +154,3 @@ async def test_over_the_hard_limit_evict_comes_at_once(
         assert outcome is EVICTED
         assert connection.push_stats() == PushStats(sent=count, dropped=1, is_evicted=True)
         assert records(caplog, "WARNING")[0][1].endswith("more than the hard limit of 300000")
-        await connection.wait_closed()
