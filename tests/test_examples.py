@@ -52,6 +52,10 @@ OUTPUT = {
         r"The client received \['tick 0', 'tick 1', 'tick 2', 'tick 3', 'tick 4'\]\.",
         r"The server stops producing: received 1000 \(OK\) that is enough; then sent 1000 \(OK\) that is enough\.",
     ],
+    "aio/push_latest.py": [
+        r"/0: \d+ sent, \d+ replaced by newer ones, has the newest: True\.",
+        r"/0\.003: \d+ sent, [1-9]\d+ replaced by newer ones, has the newest: True\.",
+    ],
     "aio/reconnect.py": [
         r"Received 'news of connection 1'\.",
         r"The connection is lost: no close frame received or sent\.",
