@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from picows_aio.reconnect import backoff, process_exception
     from picows_aio.router import Router, route, unix_route
     from picows_aio.server import Server, ServerConnection, serve, unix_serve
+    from picows_aio.subscription import Gap, StaleError, SubscriptionFailed, SubscriptionState, subscribe
     from picows_aio.typing import (
         BytesLike,
         Data,
@@ -85,6 +86,7 @@ __all__ = [
     "ExtensionName",
     "ExtensionParameter",
     "Frame",
+    "Gap",
     "HeaderLineTooLong",
     "Headers",
     "HeadersLike",
@@ -121,10 +123,13 @@ __all__ = [
     "SecurityError",
     "Server",
     "ServerConnection",
+    "StaleError",
     "State",
     "StatusLike",
     "StatusLineTooLong",
     "Subprotocol",
+    "SubscriptionFailed",
+    "SubscriptionState",
     "TooManyFragments",
     "TooManyHeaders",
     "WebSocketException",
@@ -136,6 +141,7 @@ __all__ = [
     "process_exception",
     "route",
     "serve",
+    "subscribe",
     "unix_connect",
     "unix_route",
     "unix_serve",
@@ -178,6 +184,7 @@ if not TYPE_CHECKING:
         "reconnect": "backoff process_exception",
         "router": "Router route unix_route",
         "server": "Server ServerConnection serve unix_serve",
+        "subscription": "Gap StaleError SubscriptionFailed SubscriptionState subscribe",
         "typing": "BytesLike Data DataLike ExtensionName ExtensionParameter LoggerLike Origin PathLike StatusLike"
         " Subprotocol",
     }
