@@ -26,6 +26,8 @@ class Opener:
     """
 
     def __init__(self, uri: str, options: dict[str, Any], on_open: Callable[[ClientConnection], object] | None) -> None:
+        if options.get("sock") is not None:
+            raise ValueError("sock= is good for one connection only: give host= and port=, or path=, instead")
         self._uri = uri
         self._options = options
         self._on_open = on_open

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from picows_aio.connection import Connection
 from picows_aio.exceptions import WebSocketException
@@ -36,42 +35,47 @@ class StaleWatch:
 
     Args:
         connection: An open connection.
-        stale_after: Seconds.
-        take_news: Whether a message was received since the last call.
+        stale_after: Seconds; None: it never looks.
+
+    Attributes:
+        has_news: To be set by whoever receives a message.
     """
 
-    def __init__(self, connection: Connection, stale_after: float, take_news: Callable[[], bool]) -> None:
+    __slots__ = ("_bytes", "_connection", "_frames", "_quiet_looks", "_timer", "has_news")
+
+    def __init__(self, connection: Connection, stale_after: float | None) -> None:
+        self.has_news = False
         self._connection = connection
-        self._stale_after = stale_after
-        self._take_news = take_news
         self._quiet_looks = 0
         self._bytes, self._frames = self._received()
-        self._loop = asyncio.get_running_loop()
-        self._schedule()
+        self._timer: asyncio.TimerHandle | None = None
+        if stale_after is not None:
+            self._schedule(stale_after)
 
     def stop(self) -> None:
         """Look no more."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _schedule(self) -> None:
-        self._timer = self._loop.call_later(self._stale_after / _LOOKS, self._look)
+    def _schedule(self, stale_after: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(stale_after / _LOOKS, self._look, stale_after)
 
-    def _look(self) -> None:
+    def _look(self, stale_after: float) -> None:
         if self._connection.state is not State.OPEN:
             return
         self._quiet_looks = 0 if self._has_data() else self._quiet_looks + 1
         if self._quiet_looks < _LOOKS:
-            self._schedule()
+            self._schedule(stale_after)
             return
-        error = StaleError(self._stale_after)
+        error = StaleError(stale_after)
         self._connection.fail(CloseCode.INTERNAL_ERROR, str(error), error)
         self._connection.transport.abort()  # TLS would wait for the goodbye of a peer that may be gone
 
     def _has_data(self) -> bool:
         """Whether data came since the last look, or waits for an application that is slow to receive it."""
-        has_news = self._take_news()
-        comes_in = self._is_receiving()
-        return has_news or comes_in or self._connection.messages_waiting() > 0 or self._connection.is_reading_paused()
+        has_news = self._is_receiving() or self.has_news
+        self.has_news = False
+        return has_news or self._connection.messages_waiting() > 0 or self._connection.is_reading_paused()
 
     def _is_receiving(self) -> bool:
         """Whether more came in than control frames account for: part of a message that takes its time."""

@@ -152,8 +152,7 @@ class subscribe(Generic[_Item_co]):
         self._connection: ClientConnection | None = None
         self._opened_at = 0.0  # as of the loop's clock
         self._is_proven = False
-        self._has_news = False  # a message was received since the watch looked
-        self._watch: StaleWatch | None = None
+        self._watch: StaleWatch | None = None  # of this connection, or the last
         self._gap: Gap | None = None  # to be yielded next
         # The way to the next
         self._retry_at = 0.0  # as of the loop's clock
@@ -220,14 +219,16 @@ class subscribe(Generic[_Item_co]):
         try:
             while True:
                 item = await self.__anext__()
+                connection, watch = self._connection, self._watch
+                assert connection is not None and watch is not None
+                receive: Callable[[], Any] = connection.recv
                 yield item
-                if isinstance(item, Gap) or self._connection is None:
+                if isinstance(item, Gap):
                     continue
-                receive: Callable[[], Any] = self._connection.recv
                 try:
                     while True:
                         item = await receive()
-                        self._has_news = True
+                        watch.has_news = True
                         yield item
                 except ConnectionClosed:
                     continue  # __anext__() meets it as well, and deals with it
@@ -252,7 +253,6 @@ class subscribe(Generic[_Item_co]):
             except ConnectionClosed as exc:
                 self._lost(exc)
             else:
-                self._has_news = True
                 self._prove()
                 return cast(_Item_co, message)
         raise StopAsyncIteration
@@ -324,6 +324,7 @@ class subscribe(Generic[_Item_co]):
         try:
             connection = await self._opener.open()
         except Exception as exc:  # process_exception decides which are fatal
+            self.logger.debug("%s: the attempt failed", self._name, exc_info=exc)
             self._failed(exc)
             return
         if self._state is SubscriptionState.CLOSED:
@@ -334,9 +335,7 @@ class subscribe(Generic[_Item_co]):
     def _opened(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._opened_at = asyncio.get_running_loop().time()
-        self._has_news = False
-        if self._stale_after is not None:
-            self._watch = StaleWatch(connection, self._stale_after, self._take_news)
+        self._watch = StaleWatch(connection, self._stale_after)
         gap = self._outages.end()
         if self._yields_gaps:
             self._gap = gap
@@ -354,7 +353,8 @@ class subscribe(Generic[_Item_co]):
             return
         if asyncio.get_running_loop().time() - self._opened_at >= _PROVEN_AFTER:
             self._prove()
-        reason = end.__cause__ if isinstance(end.__cause__, StaleError) else end
+        # A traceback would keep the connection alive for as long as somebody keeps the gap.
+        reason = end.__cause__ if isinstance(end.__cause__, StaleError) else end.with_traceback(None)
         self._outages.begin(reason)
         self._failed(reason)
 
@@ -381,18 +381,15 @@ class subscribe(Generic[_Item_co]):
 
     def _prove(self) -> None:
         """The connection was worth its attempt."""
+        if self._watch is not None:
+            self._watch.has_news = True
         if not self._is_proven:
             self._is_proven = True
             self._persistence.succeeded()
 
-    def _take_news(self) -> bool:
-        has_news, self._has_news = self._has_news, False
-        return has_news
-
     def _stop_watching(self) -> None:
         if self._watch is not None:
             self._watch.stop()
-            self._watch = None
 
     def _set_state(self, state: SubscriptionState, detail: str = "") -> None:
         if self._state is SubscriptionState.CLOSED:
