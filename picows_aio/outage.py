@@ -38,16 +38,18 @@ class Outages:
     Args:
         name: Whose gaps they are, for the log.
         logger: Where they are logged.
+        level: Level at which they are.
         on_gap: Called with each.
 
     Attributes:
         count: How many there were.
     """
 
-    def __init__(self, name: str, logger: LoggerLike, on_gap: Callable[[Gap], object] | None) -> None:
+    def __init__(self, name: str, logger: LoggerLike, level: int, on_gap: Callable[[Gap], object] | None) -> None:
         self.count = 0
         self._name = name
         self._logger = logger
+        self._level = level
         self._on_gap = on_gap
         self._reason: Exception | None = None  # of the outage that lasts
         self._lost_at = 0.0  # as of time.time()
@@ -73,7 +75,8 @@ class Outages:
         gap = Gap(self._reason, self._lost_at, time.time(), duration, self._attempts)
         self._reason = None
         self.count += 1
-        self._logger.warning(
+        self._logger.log(
+            self._level,
             "%s: messages may be missing, there was no connection for %.1f s after %s",
             self._name,
             duration,

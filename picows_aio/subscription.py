@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
@@ -63,8 +64,8 @@ class subscribe(Generic[_Item_co]):
             ``open_timeout`` seconds of its own; when it fails, so has the attempt.
         stale_after: Seconds without data after which the connection is dropped and replaced, whatever the pings say; up
             to an eighth more may pass. Messages that wait to be received, and parts of one, are data. None: never.
-        gaps: "log" counts gaps and logs them as warnings; "yield" also puts a :class:`Gap` in its place between the
-            messages.
+        gaps: "log" counts gaps and logs them as warnings; "yield" puts a :class:`Gap` in its place between the
+            messages, and logs at INFO.
         on_gap: Called with each :class:`Gap` when it ends, before the messages that follow; a plain function. The
             iteration raises its exceptions.
         on_state: Called with each :class:`SubscriptionState`; likewise.
@@ -76,7 +77,7 @@ class subscribe(Generic[_Item_co]):
 
     Attributes:
         uri: As given.
-        logger: Where states are logged at INFO and gaps as warnings: that of :class:`connect`.
+        logger: Where states and gaps are logged: that of :class:`connect`.
 
     Raises:
         SubscriptionFailed: From the iteration: it gave up by ``max_attempts``, ``give_up_after`` or the end of
@@ -141,20 +142,18 @@ class subscribe(Generic[_Item_co]):
         self.logger = model.logger
         self._name = f"subscription to {self._opener.name}"
         self._persistence = Persistence(model.process_exception, model.reconnect_delays, max_attempts, give_up_after)
-        self._outages = Outages(self._name, model.logger, on_gap)
         self._yields_gaps = gaps == "yield"
+        self._outages = Outages(self._name, model.logger, logging.INFO if self._yields_gaps else logging.WARNING, on_gap)
         self._stale_after = stale_after
         self._on_state = on_state
         self._state = SubscriptionState.CONNECTING
         self._is_entered = False
         self._failure: Exception | None = None  # what ended the subscription
-        # The connection
         self._connection: ClientConnection | None = None
         self._opened_at = 0.0  # as of the loop's clock
         self._is_proven = False
         self._watch: StaleWatch | None = None  # of this connection, or the last
         self._gap: Gap | None = None  # to be yielded next
-        # The way to the next
         self._retry_at = 0.0  # as of the loop's clock
         self._scope: asyncio.Timeout | None = None  # of the attempts under way
         self._settled = asyncio.Event()  # no attempts are under way
@@ -220,7 +219,8 @@ class subscribe(Generic[_Item_co]):
             while True:
                 item = await self.__anext__()
                 connection, watch = self._connection, self._watch
-                assert connection is not None and watch is not None
+                assert connection is not None
+                assert watch is not None
                 receive: Callable[[], Any] = connection.recv
                 yield item
                 if isinstance(item, Gap):

@@ -116,6 +116,17 @@ async def test_gaps_are_told_logged_and_counted(caplog):
     assert gap.attempts == 1
     with pytest.raises(AttributeError):
         gap.attempts = 2
+    assert records(caplog, "WARNING") == []
+    assert "messages may be missing" in caplog.text
+
+
+async def test_a_gap_that_nobody_is_told_of_is_a_warning(caplog):
+    async def break_off(connection, number):
+        await connection.send(str(number))
+        connection.transport.abort()
+
+    async with asyncio.timeout(10), feeding(break_off) as server, follow(server) as feed:
+        assert [await anext(feed), await anext(feed)] == ["1", "2"]
     ((name, line),) = records(caplog, "WARNING")
     assert name == "websockets.client"
     assert line.startswith(f"subscription to {server.url}: messages may be missing, there was no connection for ")
