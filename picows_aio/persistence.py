@@ -97,7 +97,7 @@ class Persistence:
         delay = next(self._delays, None)
         if delay is None:
             raise self.give_up(f"after {self.failed_attempts} failed attempts (reconnect_delays has ended)")
-        self.last_error = error.with_traceback(None)  # which would keep alive all that it went through
+        self.last_error = error.with_traceback(None)  # which would keep the connection alive, for as long as a gap
         return delay
 
     def give_up_in_time(self) -> SubscriptionFailed:

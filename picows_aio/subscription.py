@@ -50,8 +50,8 @@ class subscribe(Generic[_Item_co]):
 
     Iterate over it; `anext()` gives single messages. As an asynchronous context manager it closes itself at the end of
     the block, and iterations may be left and begun again inside. Otherwise the end of an iteration closes it, or
-    :meth:`aclose`. Nothing happens before the first message is asked for. A cancelled iteration loses no message; if it
-    was in the middle of an attempt to connect, that is given up.
+    :meth:`aclose`. Nothing happens before the first message is asked for. A cancelled iteration loses no message; an
+    attempt to connect is given up.
 
     The connection is replaced whenever it ends, also by a close with 1000. Each attempt waits for its delay. Delays
     begin anew when a connection has proved itself, by a message or by lasting a minute; until then it counts as a
@@ -72,8 +72,8 @@ class subscribe(Generic[_Item_co]):
         max_attempts: Failed attempts in a row after which to give up; None: no limit.
         give_up_after: Seconds in a row, spent in the iteration without a connection, after which to give up; None: no
             limit.
-        **connect_options: All keywords of :class:`connect`. ``process_exception`` decides about all that fails or ends:
-            connecting, ``on_open``, and connections, by the ConnectionClosed or the StaleError.
+        **connect_options: Keywords of :class:`connect`, but not ``sock``. ``process_exception`` decides about all that fails
+            or ends: connecting, ``on_open``, and connections, by the ConnectionClosed or the StaleError.
 
     Attributes:
         uri: As given.
@@ -143,7 +143,8 @@ class subscribe(Generic[_Item_co]):
         self._name = f"subscription to {self._opener.name}"
         self._persistence = Persistence(model.process_exception, model.reconnect_delays, max_attempts, give_up_after)
         self._yields_gaps = gaps == "yield"
-        self._outages = Outages(self._name, model.logger, logging.INFO if self._yields_gaps else logging.WARNING, on_gap)
+        level = logging.INFO if self._yields_gaps else logging.WARNING
+        self._outages = Outages(self._name, model.logger, level, on_gap)
         self._stale_after = stale_after
         self._on_state = on_state
         self._state = SubscriptionState.CONNECTING
@@ -327,10 +328,10 @@ class subscribe(Generic[_Item_co]):
             self.logger.debug("%s: the attempt failed", self._name, exc_info=exc)
             self._failed(exc)
             return
-        if self._state is SubscriptionState.CLOSED:
-            self._opener.drop(connection, None)
-        else:
+        if self._state is not SubscriptionState.CLOSED:
             self._opened(connection)
+        else:
+            self._opener.drop(connection, None)
 
     def _opened(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -353,8 +354,7 @@ class subscribe(Generic[_Item_co]):
             return
         if asyncio.get_running_loop().time() - self._opened_at >= _PROVEN_AFTER:
             self._prove()
-        # A traceback would keep the connection alive for as long as somebody keeps the gap.
-        reason = end.__cause__ if isinstance(end.__cause__, StaleError) else end.with_traceback(None)
+        reason = end.__cause__ if isinstance(end.__cause__, StaleError) else end
         self._outages.begin(reason)
         self._failed(reason)
 

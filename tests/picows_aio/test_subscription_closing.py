@@ -121,6 +121,43 @@ async def test_it_may_be_closed_while_on_open_runs(closer):
         await server.connections[0].wait_closed()
 
 
+async def test_it_may_be_closed_in_the_moment_in_which_on_open_returns():
+    closing = []
+
+    async def close(connection):
+        closing.append(asyncio.create_task(feed.aclose()))
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(10), feeding(keep_quiet) as server:
+        feed = follow(server, on_open=close)
+        assert await collect(feed) == []
+        await closing[0]
+        assert feed.connection is None
+        await server.connections[0].wait_closed()
+
+
+async def test_aclose_waits_until_on_open_has_cleaned_up():
+    is_clean = False
+
+    async def clean_up_slowly(connection):
+        nonlocal is_clean
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            is_clean = True
+
+    async with asyncio.timeout(10), feeding(keep_quiet) as server:
+        feed = follow(server, on_open=clean_up_slowly)
+        collecting = asyncio.create_task(collect(feed))
+        while not server.connections:
+            await asyncio.sleep(0.001)
+        await feed.aclose()
+        assert is_clean
+        await collecting
+
+
 async def test_a_closed_subscription_cannot_be_used():
     async with asyncio.timeout(10), feeding(tell_number) as server:
         async with follow(server) as feed:

@@ -16,6 +16,7 @@ from tests.picows_aio.feeds import Refusing, collect, feeding, follow, keep_quie
 from tests.picows_aio.pairs import parked
 from tests.picows_aio.sites import running
 from tests.support import listen
+from tests.support.clock import SkippableClock
 
 
 class Delays:
@@ -129,6 +130,28 @@ async def test_seconds_add_up_over_cancelled_iterations():
                 except SubscriptionFailed:
                     pass
     assert cancellations
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # uvloop keeps its clock to itself
+async def test_seconds_are_counted_anew_after_a_message():
+    async def once(connection, number):
+        await connection.send(str(number))
+        connection.transport.abort()
+
+    def delays():
+        yield 100
+
+    options = {"give_up_after": 150, "reconnect_delays": delays}
+    async with asyncio.timeout(1000), feeding(once) as server, follow(server, **options) as feed:
+        clock = SkippableClock()
+        assert await anext(feed) == "1"
+        for number in range(2, 6):
+            waiting = asyncio.create_task(anext(feed))
+            while feed.state is not SubscriptionState.BACKING_OFF:
+                await asyncio.sleep(0)
+            await parked(waiting)
+            await clock.skip(100)
+            assert await waiting == str(number)
 
 
 async def test_it_gives_up_when_the_delays_end():
