@@ -2,8 +2,7 @@
 
 States: CONNECTING until a connection is open and `on_open` has returned, OPEN while it brings messages, BACKING_OFF
 from its end, or that of a failed attempt, to the next attempt; CLOSED for good. The task that iterates moves them, and
-`aclose()`. Nothing runs in the background: attempts are made inside `__anext__()`, and one that is cancelled is given
-up.
+`aclose()`. Nothing runs in the background: attempts are made inside `__anext__()`, and end with it.
 
 The module is not named `subscribe`: as an attribute of the package, that is the class.
 """
