@@ -71,8 +71,8 @@ class subscribe(Generic[_Item_co]):
         max_attempts: Failed attempts in a row after which to give up; None: no limit.
         give_up_after: Seconds in a row, spent in the iteration without a connection, after which to give up; None: no
             limit.
-        **connect_options: Keywords of :class:`connect`, but not ``sock``. ``process_exception`` decides about all that fails
-            or ends: connecting, ``on_open``, and connections, by the ConnectionClosed or the StaleError.
+        **connect_options: Keywords of :class:`connect`, but not ``sock``. ``process_exception`` decides about all that
+            fails or ends: connecting, ``on_open``, and connections, by the ConnectionClosed or the StaleError.
 
     Attributes:
         uri: As given.
