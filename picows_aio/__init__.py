@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from picows_aio.stream_listener import StreamListener
     from picows_aio.stream_queue import StreamStats
     from picows_aio.streaming import Stream
+    from picows_aio.subscription import Gap, StaleError, SubscriptionFailed, SubscriptionState, subscribe
     from picows_aio.typing import (
         BytesLike,
         Data,
@@ -94,6 +95,7 @@ __all__ = [
     "ExtensionName",
     "ExtensionParameter",
     "Frame",
+    "Gap",
     "HeaderLineTooLong",
     "Headers",
     "HeadersLike",
@@ -134,6 +136,7 @@ __all__ = [
     "Server",
     "ServerConnection",
     "SkippedConnection",
+    "StaleError",
     "State",
     "StatusLike",
     "StatusLineTooLong",
@@ -141,6 +144,8 @@ __all__ = [
     "StreamListener",
     "StreamStats",
     "Subprotocol",
+    "SubscriptionFailed",
+    "SubscriptionState",
     "TooManyFragments",
     "TooManyHeaders",
     "WebSocketException",
@@ -153,6 +158,7 @@ __all__ = [
     "process_exception",
     "route",
     "serve",
+    "subscribe",
     "unix_connect",
     "unix_route",
     "unix_serve",
@@ -202,6 +208,7 @@ if not TYPE_CHECKING:
         "stream_listener": "StreamListener",
         "stream_queue": "StreamStats",
         "streaming": "Stream",
+        "subscription": "Gap StaleError SubscriptionFailed SubscriptionState subscribe",
         "typing": "BytesLike Data DataLike ExtensionName ExtensionParameter LoggerLike Origin PathLike StatusLike"
         " Subprotocol",
     }

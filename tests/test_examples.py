@@ -73,6 +73,17 @@ OUTPUT = {
         *[r"A handler cleans up; its client got 1001\."] * 3,
         *[r"A client was told: received 1001 \(going away\) restart; then sent 1001 \(going away\) restart\."] * 3,
     ],
+    "aio/subscribe.py": [
+        r"Connection 1 subscribes to 'EUR/USD'\.",
+        *[rf"Received 'quote {index} of connection 1'\." for index in (1, 2, 3)],
+        r"Something is missing: no close frame received or sent\.",
+        r"Connection 2 subscribes to 'EUR/USD'\.",
+        r"Received 'quote 1 of connection 2'\.",
+        r"Something is missing: no data for 0\.5 s\.",
+        r"Connection 3 subscribes to 'EUR/USD'\.",
+        *[rf"Received 'quote {index} of connection 3'\." for index in (1, 2, 3)],
+        r"There were 2 gaps; the subscription is open\.",
+    ],
     "aio/tls.py": [r"Connected with TLSv1\.[23]\.", r"The echo says 'nobody else can read this'\."],
     "aio/unix_socket.py": [r"Connected to .*/feed\.sock\.", r"The echo says 'no port was needed'\."],
     "async_callbacks.py": [

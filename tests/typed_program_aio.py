@@ -13,6 +13,7 @@ from picows_aio import (
     ClientConnection,
     CloseCode,
     ConnectionClosed,
+    Gap,
     Headers,
     PushOutcome,
     Request,
@@ -22,10 +23,12 @@ from picows_aio import (
     ServerConnection,
     State,
     Subprotocol,
+    SubscriptionState,
     basic_auth,
     broadcast,
     connect,
     serve,
+    subscribe,
     unix_connect,
     unix_serve,
 )
@@ -97,6 +100,33 @@ async def client(context: ssl.SSLContext) -> None:
     assert_type(await unix_connect("/path"), ClientConnection)
     await Following("ws://h/")
     connect(1)  # type: ignore[arg-type]
+
+
+async def introduce(connection: ClientConnection) -> None:
+    await connection.send("subscribe")
+
+
+def note_gap(gap: Gap) -> None:
+    assert_type(gap.reason, Exception)
+    assert_type(gap.lost_at, float)
+
+
+async def feed() -> None:
+    async with subscribe("wss://h/", on_open=introduce, stale_after=30, on_gap=note_gap, max_queue=100) as news:
+        assert_type(news, subscribe[str | bytes])
+        async for message in news:
+            assert_type(message, str | bytes)
+            await news.send(message)
+        assert_type(await anext(news), str | bytes)
+        assert_type(news.state, SubscriptionState)
+        assert_type(news.connection, ClientConnection | None)
+        assert_type(news.last_error, Exception | None)
+        assert_type(news.gaps, int)
+    async for item in subscribe("ws://h/", gaps="yield", on_open=lambda connection: None, on_state=print):
+        assert_type(item, str | bytes | Gap)
+    subscribe("ws://h/", gaps="raise")  # type: ignore[call-overload]
+    subscribe("ws://h/", on_gap=introduce)  # type: ignore[arg-type]
+    subscribe("ws://h/", stale_after="30")  # type: ignore[call-overload]
 
 
 async def server() -> None:
