@@ -87,7 +87,9 @@ def show(result: dict[str, Any]) -> None:
         if not name.endswith(AGAIN):
             ratio = compare(first["values"], samples["values"])
             value = report.format_value(statistics.median(samples["values"]))
-            tell(f"  {name:20}{value:>16}   first / this: {ratio.median:7.3f}  ({ratio.low:.3f} to {ratio.high:.3f})")
+            cpu = f"{statistics.median(samples['cpu_us']):9.3f} µs CPU" if samples["cpu_us"] else ""
+            spread = f"first / this: {ratio.median:7.3f}  ({ratio.low:.3f} to {ratio.high:.3f})"
+            tell(f"  {name:20}{value:>14}   {spread:46}{cpu}")
     if (noise := targets.noise(result)) is not None:
         tell(f"  A/A: ±{noise:.3f}")
 

@@ -77,11 +77,15 @@ class Samples:
     Attributes:
         values: In the unit of the case's metric.
         cpu_us: CPU microseconds of the measured process per operation.
+        busy: Part of the time that the measured process had its CPU.
+        peer_busy: The same of the native peer. Near 1, with the measured process waiting, the peer is the bottleneck.
         latencies: Percentiles in microseconds, where the load generator took them.
     """
 
     values: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+    peer_busy: list[float] = field(default_factory=list)
     latencies: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -102,9 +106,9 @@ def measure(case: Case, bench: Bench, tell: Callable[[str], None]) -> dict[str, 
         if contenders:
             first = next(iter(contenders.values()))
             contenders[first.name + AGAIN] = first
-        with _partner(case, bench) as port:
+        with _partner(case, bench) as partner:
             for _ in range(bench.restarts):
-                _measure_in_turns(case, bench, port, contenders, samples, skipped)
+                _measure_in_turns(case, bench, partner, contenders, samples, skipped)
     for name, reason in skipped.items():
         samples.pop(name, None)
         if reason != "not installed":
@@ -116,9 +120,17 @@ def measure(case: Case, bench: Bench, tell: Callable[[str], None]) -> dict[str, 
     }
 
 
+@dataclass(frozen=True)
+class Partner:
+    """The native server that all contenders of a case share; None, and port 0, where they are servers themselves."""
+
+    process: Process | None
+    port: int
+
+
 @contextlib.contextmanager
-def _partner(case: Case, bench: Bench) -> Iterator[int]:
-    """What all contenders of the case share: the native server (its port, or 0), and programs that keep CPUs awake."""
+def _partner(case: Case, bench: Bench) -> Iterator[Partner]:
+    """Start the native server, and what keeps CPUs awake."""
     with contextlib.ExitStack() as stack:
         if case.awake:
             for cpu in set(bench.cpus):
@@ -126,7 +138,7 @@ def _partner(case: Case, bench: Bench) -> Iterator[int]:
                 stack.callback(spinner.kill)
                 spinner.answer()
         if case.driver:
-            yield 0
+            yield Partner(None, 0)
             return
         if case.tls:
             files = native.make_certificate(bench.folder)
@@ -135,13 +147,13 @@ def _partner(case: Case, bench: Bench) -> Iterator[int]:
         else:
             server = Process([str(bench.programs["echo_server"])], bench.cpus[1])
             stack.callback(server.close)
-        yield server.answer()["port"]
+        yield Partner(server, server.answer()["port"])
 
 
 def _measure_in_turns(
     case: Case,
     bench: Bench,
-    port: int,
+    partner: Partner,
     contenders: dict[str, Contender],
     samples: dict[str, Samples],
     skipped: dict[str, str],
@@ -151,14 +163,15 @@ def _measure_in_turns(
     with contextlib.ExitStack() as stack:
         for name, contender in contenders.items():
             with _skipping(name, skipped):
-                entry = start(name, contender, case, bench, port)
+                entry = start(name, contender, case, bench, partner.port)
                 stack.callback(entry.close)
                 _calibrate(entry, case, bench)
                 entries.append(entry)
         for turn in range(math.ceil(bench.rounds / bench.restarts)):
             for entry in entries if turn % 2 == 0 else reversed(entries):
                 with _skipping(entry.name, skipped):
-                    _sample(entry, case, samples.setdefault(entry.name, Samples()))
+                    peer = partner.process or entry.driver
+                    _sample(entry, peer, case, samples.setdefault(entry.name, Samples()))
     for name in skipped:
         contenders.pop(name, None)
 
@@ -241,14 +254,16 @@ def _calibrate(entry: Entry, case: Case, bench: Bench) -> None:
     entry.count = max(1, round(count * bench.seconds / seconds))
 
 
-def _sample(entry: Entry, case: Case, samples: Samples) -> None:
-    cpu_before = entry.measured.cpu_seconds()
+def _sample(entry: Entry, peer: Process, case: Case, samples: Samples) -> None:
+    before, peer_before = entry.measured.cpu_seconds(), peer.cpu_seconds()
     answer = _asked(entry, case).run(entry.count)
-    cpu = entry.measured.cpu_seconds() - cpu_before
-    operations = answer["operations"]
+    cpu, peer_cpu = entry.measured.cpu_seconds() - before, peer.cpu_seconds() - peer_before
+    operations, seconds = answer["operations"], answer["seconds"]
     unit = case.size if case.metric == "bytes" else 1
-    samples.values.append(operations * unit / answer["seconds"])
+    samples.values.append(operations * unit / seconds)
     samples.cpu_us.append(cpu * 1e6 / operations)
+    samples.busy.append(cpu / seconds)
+    samples.peer_busy.append(peer_cpu / seconds)
     for name in ("p50", "p99", "p999"):
         if name in answer:
             samples.latencies.setdefault(name, []).append(answer[name])
@@ -263,13 +278,13 @@ def _measure_memory(
 ) -> None:
     """Processes that did nothing before."""
     take = _idle_kib if case.metric == "idle" else _peak_mib
-    with _partner(case, bench) as port:
+    with _partner(case, bench) as partner:
         for _ in range(min(MEMORY_ROUNDS, bench.rounds)):
             for name, contender in contenders.items():
                 if name in skipped:
                     continue
                 with _skipping(name, skipped):
-                    samples.setdefault(name, Samples()).values.append(take(name, contender, case, bench, port))
+                    samples.setdefault(name, Samples()).values.append(take(name, contender, case, bench, partner.port))
 
 
 def _idle_kib(name: str, contender: Contender, case: Case, bench: Bench, port: int) -> float:

@@ -18,6 +18,7 @@ REQUIREMENTS = {
     "aiohttp": ["aiohttp==3.*", "aiohttp[speedups]", UVLOOP],
     "websocket-rs": ["websocket-rs", UVLOOP],
 }
+NEEDS_PYTHON = {"websocket-rs": (3, 12)}
 DISTRIBUTIONS = {"ours": "picows-aio"}  # where the name is another
 _SOURCES = ("*.py", "*.pyx", "*.pxd", "csrc/*.[ch]")
 
@@ -56,10 +57,13 @@ def prepare(
         if peer == "ours" and ours is not None:
             found[peer] = Environment(ours, str(ROOT))
             continue
+        if sys.version_info < (needed := NEEDS_PYTHON.get(peer, (3,))):
+            tell(f"{peer} is left out, it needs Python {'.'.join(map(str, needed))}")
+            continue
         try:
             found[peer] = Environment(_install(peer, folder / peer, tell))
         except subprocess.CalledProcessError as error:
-            tell(f"{peer} cannot be installed for Python {sys.version.split()[0]}: {error.stderr.strip()}")
+            tell(f"{peer} is left out, it cannot be installed: {error.stderr.strip()}")
     return found
 
 

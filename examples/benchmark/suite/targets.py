@@ -120,7 +120,7 @@ LIMITS = (
     Limit("peak_memory", "core", 17, "MiB", "16 MiB"),
     Limit("peak_memory", "aio", 17, "MiB", "16 MiB"),
 )
-HEADERS = ("scenario", "case", "loop", "pair", "target", "medians", "pairs, 95 %", "A/A ±", "")
+HEADERS = ("scenario", "case", "loop", "pair", "target", "medians", "pairs, 95 %", "A/A ±", "CPU", "")
 
 
 def noise(result: Result) -> float | None:
@@ -146,12 +146,14 @@ def _ratio_rows(target: Target, results: Iterable[Result]) -> Iterator[tuple[str
             continue
         ratio = compare(contenders[target.ours]["values"], contenders[target.peer]["values"])
         uncertainty = noise(result)
+        cpu = [statistics.median(contenders[name]["cpu_us"]) for name in (target.ours, target.peer)]
         is_met = uncertainty is not None and ratio.low - uncertainty >= target.floor
         yield (
             *(target.scenario, result["label"], result["loop"], f"{target.ours} / {target.peer}"),
             *(f"≥ {target.floor:g}", f"{ratio.of_medians:.2f}"),
             f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
             "" if uncertainty is None else f"{uncertainty:.2f}",
+            f"{cpu[1] / cpu[0]:.2f}",
             "met" if is_met else "not met",
         )
 
@@ -164,7 +166,7 @@ def _limit_rows(limit: Limit, results: Iterable[Result]) -> Iterator[tuple[str, 
         values = samples["values"]
         yield (
             *(limit.scenario, result["label"], result["loop"], limit.ours, f"≤ {limit.most:g} {limit.unit}"),
-            *(f"{statistics.median(values):.1f}", f"{min(values):.1f} to {max(values):.1f}", ""),
+            *(f"{statistics.median(values):.1f}", f"{min(values):.1f} to {max(values):.1f}", "", ""),
             "met" if max(values) <= limit.most else "not met",
         )
 
@@ -187,7 +189,7 @@ def _sweep_rows(results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
             yield (
                 *(result["scenario"], f"{before['label']} to {result['label']}", result["loop"], ours, "does not fall"),
                 *(f"{ratio.of_medians:.2f}", f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"),
-                "" if uncertainty is None else f"{uncertainty:.2f}",
+                *("" if uncertainty is None else f"{uncertainty:.2f}", ""),
                 "not met" if falls else "met",
             )
 
@@ -209,6 +211,6 @@ def _latency_rows(results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
                 ratio = compare(taken[best], taken[ours])
                 yield (
                     *(result["scenario"], result["label"], result["loop"], f"{words}: {best} / {ours}", "≥ 1"),
-                    *(f"{ratio.of_medians:.2f}", f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})", ""),
+                    *(f"{ratio.of_medians:.2f}", f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})", "", ""),
                     "not met" if ratio.high < 1 else "met",
                 )
