@@ -86,7 +86,7 @@ def show(result: dict[str, Any]) -> None:
     for name, samples in contenders.items():
         if not name.endswith(AGAIN):
             ratio = compare(first["values"], samples["values"])
-            value = report.format_value(statistics.median(samples["values"]))
+            value = report.format_value(statistics.median(samples["values"]) * report.scale(result))
             cpu = f"{statistics.median(samples['cpu_us']):9.3f} µs CPU" if samples["cpu_us"] else ""
             spread = f"first / this: {ratio.median:7.3f}  ({ratio.low:.3f} to {ratio.high:.3f})"
             tell(f"  {name:20}{value:>14}   {spread:46}{cpu}")
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> None:
         if options.json:  # after every case: an interrupted run loses nothing
             options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
     rows = targets.rows(document["cases"])
-    tell(f"targets met: {sum(row[-1] == 'met' for row in rows)} of {len(rows)}")
+    tell(f"targets reached: {targets.count_reached(rows)} of {len(rows)}")
     for row in rows:
         print("  ".join(row))
     if options.report:

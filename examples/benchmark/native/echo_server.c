@@ -27,14 +27,14 @@ struct connection {
     enum mode mode;
     struct bytes in, out;
     long stream_left;      /* messages */
-    size_t stream_size;    /* of the payload of each, bytes */
     size_t stream_sent;    /* bytes of the current message that are out */
+    size_t to_drop;        /* bytes of a message for the sink that are to come */
     int waits_for_room;    /* EPOLLOUT is armed */
 };
 
 static int epoll_fd;
-static struct bytes block; /* messages of block_payload bytes, back to back */
-static size_t block_payload;
+static struct bytes block; /* whole messages, back to back, or the beginning of a large one */
+static size_t block_payload, block_header, block_message; /* of a message: payload, header, both together; bytes */
 
 static void reserve(struct bytes *bytes, size_t room)
 {
@@ -73,23 +73,35 @@ static void append_frame(struct bytes *out, uint8_t first, const uint8_t *payloa
     out->end += size;
 }
 
+/* One block is shared: all connections that stream at the same time ask for the same size. */
+static void build_block(size_t payload)
+{
+    uint8_t header[MAX_HEADER];
+    if (block.data && block_payload == payload)
+        return;
+    release(&block);
+    block_payload = payload;
+    block_header = write_header(header, 0x80 | BINARY, payload, NULL);
+    block_message = block_header + payload;
+    reserve(&block, BLOCK_SIZE);
+    memset(block.data, 'x', BLOCK_SIZE);
+    do {
+        memcpy(block.data + block.end, header, block_header);
+        block.end += block_message;
+    } while (block.end + block_message <= BLOCK_SIZE);
+    if (block.end > BLOCK_SIZE)
+        block.end = BLOCK_SIZE;
+}
+
 static void start_stream(struct connection *connection, const struct frame *frame, const uint8_t *payload)
 {
     char text[64] = {0};
+    size_t size;
     copy_masked((uint8_t *)text, payload, frame->size < 63 ? frame->size : 63, frame->key);
-    if (sscanf(text, "%ld %zu", &connection->stream_left, &connection->stream_size) != 2)
+    if (sscanf(text, "%ld %zu", &connection->stream_left, &size) != 2)
         die("firehose: COUNT SIZE expected");
     connection->stream_sent = 0;
-    if (block.data && block_payload == connection->stream_size)
-        return;
-    release(&block);
-    block_payload = connection->stream_size;
-    uint8_t *payload_bytes = allocate(block_payload + 1);
-    memset(payload_bytes, 'x', block_payload);
-    do
-        append_frame(&block, 0x80 | BINARY, payload_bytes, block_payload, (const uint8_t[4]){0});
-    while (block.end < BLOCK_SIZE);
-    free(payload_bytes);
+    build_block(size);
 }
 
 /* Returns 0 when the connection has to end. */
@@ -100,11 +112,20 @@ static int answer(struct connection *connection, const struct frame *frame, cons
         append_frame(&connection->out, 0x80 | opcode, payload, frame->size, frame->key);
         return frame->opcode == PING;
     }
-    if (connection->mode == ECHO || (connection->mode == SINK && frame->opcode == TEXT))
+    if (connection->mode == ECHO || connection->mode == SINK)
         append_frame(&connection->out, frame->first, payload, frame->size, frame->key);
     else if (connection->mode == FIREHOSE && frame->opcode == TEXT)
         start_stream(connection, frame, payload);
     return 1;
+}
+
+static void drop(struct connection *connection)
+{
+    struct bytes *in = &connection->in;
+    const size_t available = in->end - in->begin;
+    const size_t size = available < connection->to_drop ? available : connection->to_drop;
+    in->begin += size;
+    connection->to_drop -= size;
 }
 
 /* Answers all whole frames; an incomplete one gets the room that it needs. Returns 0 when the connection has to end. */
@@ -112,8 +133,14 @@ static int answer_frames(struct connection *connection)
 {
     struct bytes *in = &connection->in;
     struct frame frame;
+    drop(connection);
     while (read_header(in->data + in->begin, in->end - in->begin, &frame)) {
         const size_t size = frame.header_size + frame.size;
+        if (connection->mode == SINK && frame.opcode == BINARY) {
+            connection->to_drop = size;
+            drop(connection);
+            continue;
+        }
         if (in->end - in->begin < size) {
             reserve(in, size - (in->end - in->begin));
             return 1;
@@ -181,20 +208,29 @@ static int write_out(int fd, struct bytes *bytes)
     return 0;
 }
 
+/* What to send next: as many whole messages as there are in the block, or more of a large one, whose bytes are alike. */
+static ssize_t send_block(const struct connection *connection)
+{
+    const size_t done = connection->stream_sent;
+    if (block_message > block.end) {
+        const size_t from = done < block.end ? done : block_header;
+        const size_t left = block_message - done;
+        return send(connection->fd, block.data + from, left < block.end - from ? left : block.end - from, 0);
+    }
+    const long whole = (long)(block.end / block_message);
+    const long count = connection->stream_left < whole ? connection->stream_left : whole;
+    return send(connection->fd, block.data + done, (size_t)count * block_message - done, 0);
+}
+
 static int write_stream(struct connection *connection)
 {
     while (connection->stream_left) {
-        uint8_t header[MAX_HEADER];
-        const size_t message = write_header(header, 0, block_payload, NULL) + block_payload;
-        const long whole = (long)(block.end / message);
-        const long count = connection->stream_left < whole ? connection->stream_left : whole;
-        const size_t size = (size_t)count * message - connection->stream_sent;
-        const ssize_t sent = send(connection->fd, block.data + connection->stream_sent, size, 0);
+        const ssize_t sent = send_block(connection);
         if (sent < 0)
             return 1;
         connection->stream_sent += (size_t)sent;
-        connection->stream_left -= (long)(connection->stream_sent / message);
-        connection->stream_sent %= message;
+        connection->stream_left -= (long)(connection->stream_sent / block_message);
+        connection->stream_sent %= block_message;
     }
     return 0;
 }
