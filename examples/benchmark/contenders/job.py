@@ -7,6 +7,7 @@ output; the end of the input ends the program.
 import asyncio
 import itertools
 import json
+import os
 import socket
 import ssl
 import sys
@@ -100,6 +101,7 @@ def main(roles: Mapping[str, Callable[[Job], Awaitable[None]]]) -> None:
 
     async def play() -> None:
         await roles[job.role](job)
+        os._exit(0)  # servers would take their leave of each client
 
     if job.loop == "uvloop":
         import uvloop

@@ -65,9 +65,9 @@ class Entry:
     count: int = 0
 
     def close(self) -> None:
-        self.measured.close()
-        if self.driver is not self.measured:
-            self.driver.close()
+        self.driver.close()
+        if self.measured is not self.driver:
+            self.measured.close()
 
 
 @dataclass
