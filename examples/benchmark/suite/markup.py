@@ -23,6 +23,9 @@ class Document:
         self.rst += [text, ""]
 
     def table(self, headers: Row, rows: Sequence[Row]) -> None:
+        """A table; without rows, nothing."""
+        if not rows:
+            return
         lines = [_markdown_row(headers), _markdown_row(["---"] * len(headers)), *map(_markdown_row, rows)]
         self.markdown += [*lines, ""]
         self.rst += [".. csv-table::", f"   :header: {_csv_row(headers)}", ""]

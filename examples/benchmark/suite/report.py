@@ -12,9 +12,15 @@ from suite.markup import Document
 from suite.measure import AGAIN
 from suite.scenarios import MIB, Contender, all_cases
 
-UNITS = {"rate": "a second", "bytes": "MiB/s", "idle": "KiB for each connection", "peak": "MiB above idle"}
+UNITS = {
+    "rate": "a second",
+    "bytes": "MiB/s",
+    "idle": "KiB for each connection, less is better",
+    "peak": "MiB above idle, less is better",
+}
 HEADERS = ("contender", "median", "quartiles", "ratio to the first, 95 %", "CPU µs", "busy, peer", "p50, p99, p99.9 µs")
 METHOD = (
+    "core is the package picows of this project, aio its package picows_aio; C is what no library can beat. "
     "Every contender has a process of its own, on one CPU; the native peer has another CPU. "
     "All contenders of a case are measured in turns, A B C, C B A; a ratio pairs the samples of a round. "
     "Its interval comes from order statistics. A/A is the first contender, run twice: what its interval is away from 1 "
