@@ -45,6 +45,9 @@ class Library:
     async def roundtrip(self, task: job.Job) -> None:
         connections = [await self.open(task, "/echo") for _ in range(task.connections)]
         payloads = task.payloads()
+        for connection in connections:
+            await connection.send(payload := next(payloads))
+            assert await connection.recv() == payload, "the echo differs"
 
         async def talk(connection: Any, count: int) -> None:
             for payload in itertools.islice(payloads, count):

@@ -178,5 +178,6 @@ int main(int argc, char **argv)
     printf("{\"ready\": true}\n");
     for (long count; (count = next_run()) > 0;)
         run(epoll_fd, connections, connection_count, count);
+    free(connections);
     return 0;
 }

@@ -13,7 +13,7 @@ from suite.measure import AGAIN
 from suite.scenarios import MIB, Contender, all_cases
 
 UNITS = {
-    "rate": "a second",
+    "rate": "operations a second",
     "bytes": "MiB/s",
     "idle": "KiB for each connection, less is better",
     "peak": "MiB above idle, less is better",

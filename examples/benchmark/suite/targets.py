@@ -21,7 +21,7 @@ class Target:
         ours: The contender that should be faster.
         peer: The one it is compared with.
         floor: The ratio to reach.
-        labels: Beginnings of the labels of the cases it is for; empty: all.
+        labels: How the labels of the cases end that it is for; empty: all.
         loops: Event loops it is for.
     """
 
@@ -37,7 +37,7 @@ class Target:
         return (
             result["scenario"] == self.scenario
             and result["loop"] in self.loops
-            and (not self.labels or any(label == wanted or label.endswith(wanted) for wanted in self.labels))
+            and (not self.labels or label.endswith(self.labels))
         )
 
 
