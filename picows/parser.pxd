@@ -19,6 +19,8 @@ cdef class FrameParser:
         ReadBuffer _source
         uint8_t* _pos
         uint8_t* _end
+        ws_frame_header _ahead          # header at `_ahead_pos`, decoded and checked already: that of a whole frame
+        uint8_t* _ahead_pos             # NULL: none
         bint _is_delivering             # between received() or take_rest() and end_read()
         # What comes after them: part of a small frame, or what a pause held back.
         ReadBuffer _rest

@@ -152,16 +152,19 @@ cdef class FrameParser:
             ws_frame_header header
             size_t unread = self._end - self._pos
             uint8_t* payload
-            int status
+            int status = WS_OK
         if self._large_payload is not None:
             return self._large_frame()
-        status = ws_decode_header(self._pos, unread, &header)
-        if status == WS_INCOMPLETE:
-            return None
-        if status == WS_OK:
-            status = ws_check_header(&self._rules, &header)
-        if status != WS_OK:
-            self._fail(status, &header)
+        if self._ahead_pos != NULL and self._ahead_pos == self._pos:
+            header = self._ahead
+        else:
+            status = ws_decode_header(self._pos, unread, &header)
+            if status == WS_INCOMPLETE:
+                return None
+            if status == WS_OK:
+                status = ws_check_header(&self._rules, &header)
+            if status != WS_OK:
+                self._fail(status, &header)
         # Subtract, do not add: the peer chose payload_len, and a sum can wrap around.
         if header.payload_len > unread - header.size:
             if header.payload_len > SMALL_FRAME or ws_frame_wants_text_check(&self._rules, &header):
@@ -203,11 +206,15 @@ cdef class FrameParser:
 
     cdef bint _has_whole_frame(self) noexcept:  # hot
         """Whether the bytes that are not parsed yet begin with a whole and acceptable frame."""
-        cdef ws_frame_header header
+        cdef ws_frame_header* header = &self._ahead
         cdef size_t unread = self._end - self._pos
-        if ws_decode_header(self._pos, unread, &header) != WS_OK or ws_check_header(&self._rules, &header) != WS_OK:
+        self._ahead_pos = NULL
+        if ws_decode_header(self._pos, unread, header) != WS_OK or ws_check_header(&self._rules, header) != WS_OK:
             return False
-        return header.payload_len <= unread - header.size
+        if header.payload_len > unread - header.size:
+            return False
+        self._ahead_pos = self._pos
+        return True
 
     cdef int recycle(self, WSFrame frame) except -1:  # hot
         """The callbacks for `frame` are over: reuse it, unless somebody kept it."""
@@ -304,7 +311,7 @@ cdef class FrameParser:
             self._source = None
             self._scratch.release(used_end)
         self._source = None
-        self._pos = self._end = NULL
+        self._pos = self._end = self._ahead_pos = NULL
         self._is_delivering = False
         return 0
 

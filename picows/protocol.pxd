@@ -43,6 +43,8 @@ cdef class ConnectionProtocol(TransportOwner):
         bint _is_peer_held              # the transport does not read
         bint _is_delivering
         Callback _callback              # what an exception now comes from
+        object _postponed               # an exception of _deliver_more(), and what it came from
+        Callback _postponed_callback
         bint _has_received_close
         # The listener's callbacks, looked up once.
         unsigned int _hooks_version
@@ -64,6 +66,7 @@ cdef class ConnectionProtocol(TransportOwner):
     cdef int _look_up_hooks(self) except -1
     cdef int _received(self, size_t size) except -1
     cdef int _deliver(self) except -1
+    cdef int _deliver_more(self) except -1
     cdef int _deliver_until_done(self) except -1
     cdef int _call_on_read_end(self) except -1
     cdef int _deliver_frames(self) except -1

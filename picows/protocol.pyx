@@ -316,10 +316,31 @@ cdef class ConnectionProtocol(TransportOwner):
         return 0
 
     cdef int deliver_held_back(self) except -1:
-        if self._is_paused or self._is_delivering or self._state != OPEN or not self._parser.is_held_back:
+        if self._is_paused or self._state != OPEN:
+            return 0
+        if self._is_delivering:
+            return self._deliver_more()
+        if not self._parser.is_held_back:
             return 0
         self._parser.take_rest()
         return self._deliver()
+
+    cdef int _deliver_more(self) except -1:
+        """The listener asks for what its pause left of the read that it is being told the end of.
+
+        An exception waits until `on_read_end` is over: frames that came before it may still be answered.
+        """
+        if self._callback != ON_READ_END or self._postponed is not None or not self._parser.has_unparsed():
+            return 0
+        self._parser.settle_kept()
+        self._callback = NO_CALLBACK
+        try:
+            self._deliver_frames()
+        except Exception as exc:   # the peer broke the protocol, or the user's code failed
+            self._postponed = exc
+            self._postponed_callback = self._callback
+        self._callback = ON_READ_END
+        return 0
 
     cdef int close_frame_sent(self) except -1:
         if self.options.enable_auto_close and not self._has_received_close:
@@ -422,7 +443,15 @@ cdef class ConnectionProtocol(TransportOwner):
         else:
             self._listener.on_read_end(self._transport)
         self._callback = NO_CALLBACK
+        if self._postponed is not None:
+            self._raise_postponed()
         return 0
+
+    def _raise_postponed(self):
+        exception = self._postponed
+        self._postponed = None
+        self._callback = self._postponed_callback
+        raise exception
 
     cdef int _deliver_frames(self) except -1:  # hot
         cdef:

@@ -36,6 +36,7 @@ cdef class Operation:
 
     cdef bint advance(self) except -1
     cdef int abandon(self) except -1
+    cdef int drop(self) except -1
     cdef int cancel_warning(self) except -1
     cdef int delegate(self, object coroutine) except -1
     cdef str qualname(self)

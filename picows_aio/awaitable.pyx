@@ -341,12 +341,20 @@ cdef class Operation:
     def __repr__(self):
         return f"<coroutine object {self.qualname()} at {<size_t> <void*> self:#x}>"
 
-    def __del__(self):
+    cdef int drop(self) except -1:
+        """Nobody will step it any more."""
         cdef str name
         if self.state == CREATED:
             self.state = DONE
             name = self.qualname()
             PyErr_WarnFormat(RuntimeWarning, 1, b"coroutine '%U' was never awaited", <PyObject*> name)
+        else:
+            self.close()
+        return 0
+
+    def __del__(self):
+        if self.state == CREATED:
+            self.drop()
 
 
 @cython.final
@@ -418,6 +426,8 @@ cdef bint may_reuse(Operation operation):
     """Whether an operation that is done has no holder but the place where the caller found it; it is made anew."""
     if ws_holders(<PyObject*> operation) != 2:   # that place, and the caller's variable
         return False
+    if operation.state != DONE:
+        operation.drop()
     operation.state = CREATED
     return True
 

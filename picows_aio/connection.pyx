@@ -17,7 +17,6 @@ from picows_aio.messages cimport MessageQueue
 from picows_aio.pushing cimport PushingEndpoint
 from picows_aio.receiving cimport UNBOUNDED
 
-from picows import WSProtocolError
 from picows_aio.connection_stats import ConnectionStats
 from picows_aio.keepalive import Keepalive
 from picows_aio.pings import PendingPings, control_payload
@@ -104,16 +103,12 @@ cdef class Connection(PushingEndpoint):
         self.deliver_frame(transport, frame)
 
     cdef int deliver_frame(self, WSTransport transport, WSFrame frame) except -1:
-        try:
-            if frame.msg_type < WSMsgType.CLOSE:
-                self.receive(frame)
-            elif frame.msg_type == WSMsgType.PONG:
-                self._pong_received(frame.get_payload_as_bytes())
-            else:
-                self._close_frame_received(frame.get_close_code(), frame.get_close_message())
-        except WSProtocolError as exc:
-            self.on_read_end(transport)   # messages that came before the violation can still be answered
-            transport.fail(exc)
+        if frame.msg_type < WSMsgType.CLOSE:
+            return self.receive(frame)
+        if frame.msg_type == WSMsgType.PONG:
+            self._pong_received(frame.get_payload_as_bytes())
+        else:
+            self._close_frame_received(frame.get_close_code(), frame.get_close_message())
         return 0
 
     cpdef on_read_end(self, WSTransport transport):

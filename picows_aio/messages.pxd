@@ -30,7 +30,7 @@ cdef class MessageQueue:
     cdef object oldest_key(self)
     cdef size_t oldest_size(self)
     cdef int64_t oldest_arrival(self)
-    cdef void _drop_oldest(self)
+    cdef void _drop_oldest(self) noexcept
     cdef Slot* _next_slot(self) except NULL
     cdef int _grow(self) except -1
 

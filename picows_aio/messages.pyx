@@ -84,7 +84,7 @@ cdef class MessageQueue:
         """When the oldest message arrived; only while there is one."""
         return self._slots[self._head].arrived
 
-    cdef void _drop_oldest(self):
+    cdef void _drop_oldest(self) noexcept:
         cdef Slot slot = self._slots[self._head]
         self._head = (self._head + 1) & (self._capacity - 1)
         self.count -= 1

@@ -32,7 +32,6 @@ cdef class ReceivingEndpoint(Endpoint):
         size_t _high_bytes
         size_t _discarded
         RecvOperation _spare_recv         # done, and used again where nobody else holds it
-        NextOperation _spare_next
 
     cdef int receive(self, WSFrame frame) except -1
     cdef int _receive_part(self, WSFrame frame) except -1
@@ -90,15 +89,22 @@ cdef class MessageIterator:
     cdef ReceivingEndpoint _endpoint
 
 
+cdef class NextIterator(MessageIterator):
+    cdef NextOperation _operation   # the latest, used again when it is done
+
+
 cdef class FrameIterator(MessageIterator):
-    cdef bint _is_raw
+    cdef:
+        FrameOperation _operation
+        bint _is_raw
 
 
 cdef class ViewIterator(MessageIterator):
-    pass
+    cdef ViewOperation _operation
 
 
 cdef class BatchIterator(MessageIterator):
     cdef:
+        BatchOperation _operation
         size_t _max_messages
         size_t _max_bytes

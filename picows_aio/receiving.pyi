@@ -55,6 +55,10 @@ class MessageIterator:
     def __aiter__(self) -> Self: ...
 
 @final
+class NextIterator(MessageIterator):
+    def __anext__(self) -> Coroutine[Any, Any, Data]: ...
+
+@final
 class FrameIterator(MessageIterator):
     def __anext__(self) -> Coroutine[Any, Any, WSFrame]: ...
 

@@ -59,7 +59,11 @@ cdef class ReceivingEndpoint(Endpoint):
         return operation
 
     def __aiter__(self):
-        return self if type(self).recv is ReceivingEndpoint.recv else self._iterate_overridden()
+        if type(self).recv is not ReceivingEndpoint.recv:
+            return self._iterate_overridden()
+        cdef NextIterator iterator = NextIterator.__new__(NextIterator)
+        iterator._endpoint = self
+        return iterator
 
     async def _iterate_overridden(self):
         """A subclass receives in its own way: iteration goes through that."""
@@ -70,11 +74,7 @@ cdef class ReceivingEndpoint(Endpoint):
             return
 
     def __anext__(self):
-        cdef NextOperation operation = self._spare_next
-        if operation is None or not may_reuse(operation):
-            operation = NextOperation.__new__(NextOperation)
-        self._spare_next = None
-        operation.has_begun = False
+        cdef NextOperation operation = NextOperation.__new__(NextOperation)
         operation.endpoint = self
         return operation
 
@@ -247,7 +247,12 @@ cdef class ReceivingEndpoint(Endpoint):
             self._assembler = MessageAssembler(
                 self.protocol.max_size, self.protocol.max_fragments, self._deflate, self._extensions
             )
-        message = self._assembler.add(frame)
+        try:
+            message = self._assembler.add(frame)
+        except WSProtocolError as exc:
+            self.on_read_end(self._transport)   # messages that came before the violation can still be answered
+            self._transport.fail(exc)
+            return 0
         if message is None or message is self._streamed:
             return self.check_bounds()
         return self._enqueue(message, self._assembler.completed_size)
@@ -330,11 +335,8 @@ cdef class ReceivingEndpoint(Endpoint):
             waiting = self._queue
             self._queue = MessageQueue()
             self._format = format
-            try:
-                while waiting.count > 0:
-                    self._requeue(waiting.pop())
-            except WSProtocolError as exc:
-                self._transport.fail(exc)
+            while waiting.count > 0:
+                self._requeue(waiting.pop())
             return 0
         if format == FRAMES and message is not None:
             if self._deflate is not None or self._extensions is not None:
@@ -482,8 +484,6 @@ cdef class NextOperation(ReadOperation):
             self.value = message
         else:
             self.value = whole(message, None)
-        endpoint._spare_next = self
-        self.endpoint = None
         return True
 
     cdef int at_end(self) except -1:
@@ -613,12 +613,29 @@ cdef class MessageIterator:
 
 
 @cython.final
+cdef class NextIterator(MessageIterator):
+
+    def __anext__(self):
+        cdef NextOperation operation = self._operation
+        if operation is None or not may_reuse(operation):
+            operation = NextOperation.__new__(NextOperation)
+            operation.endpoint = self._endpoint
+            self._operation = operation
+        operation.has_begun = False
+        return operation
+
+
+@cython.final
 cdef class FrameIterator(MessageIterator):
 
     def __anext__(self):
-        cdef FrameOperation operation = FrameOperation.__new__(FrameOperation)
-        operation.endpoint = self._endpoint
-        operation.is_raw = self._is_raw
+        cdef FrameOperation operation = self._operation
+        if operation is None or not may_reuse(operation):
+            operation = FrameOperation.__new__(FrameOperation)
+            operation.endpoint = self._endpoint
+            operation.is_raw = self._is_raw
+            self._operation = operation
+        operation.has_begun = False
         return operation
 
 
@@ -626,8 +643,12 @@ cdef class FrameIterator(MessageIterator):
 cdef class ViewIterator(MessageIterator):
 
     def __anext__(self):
-        cdef ViewOperation operation = ViewOperation.__new__(ViewOperation)
-        operation.endpoint = self._endpoint
+        cdef ViewOperation operation = self._operation
+        if operation is None or not may_reuse(operation):
+            operation = ViewOperation.__new__(ViewOperation)
+            operation.endpoint = self._endpoint
+            self._operation = operation
+        operation.has_begun = False
         return operation
 
 
@@ -635,11 +656,15 @@ cdef class ViewIterator(MessageIterator):
 cdef class BatchIterator(MessageIterator):
 
     def __anext__(self):
-        cdef BatchOperation operation = BatchOperation.__new__(BatchOperation)
-        operation.endpoint = self._endpoint
-        operation.gathers = True
-        operation.max_messages = self._max_messages
-        operation.max_bytes = self._max_bytes
+        cdef BatchOperation operation = self._operation
+        if operation is None or not may_reuse(operation):
+            operation = BatchOperation.__new__(BatchOperation)
+            operation.endpoint = self._endpoint
+            operation.gathers = True
+            operation.max_messages = self._max_messages
+            operation.max_bytes = self._max_bytes
+            self._operation = operation
+        operation.has_begun = False
         return operation
 
 
