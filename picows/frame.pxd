@@ -20,6 +20,7 @@ cdef class WSFrame:
         object owner                     # keeps payload_ptr alive: a ReadBuffer, or bytes that are the payload
         Py_ssize_t exports               # views that exist now
         bint copies_views                # small views get memory of their own
+        WSFrame next_kept                # for the parser's list of frames that outlived their callbacks
 
     cpdef bytes get_payload_as_bytes(self)
     cpdef str get_payload_as_utf8_text(self)

@@ -33,7 +33,7 @@ cdef class FrameParser:
         # what was found wrong with it, a WSProtocolError for next_frame to raise, or None
         object _large_failure
         WSFrame _spare                  # reused while nobody else holds it
-        list _kept                      # frames that outlived their callbacks, until `settle_kept`
+        WSFrame _kept                   # the latest that outlived its callbacks, the others behind it, until `settle_kept`
 
     cdef object read_target(self, size_t least)
     cdef int received(self, size_t size) except -1
@@ -51,7 +51,6 @@ cdef class FrameParser:
     cdef int discard(self) except -1
     cdef bint has_unparsed(self)
 
-    cdef int _keep(self, WSFrame frame) except -1
     cdef bint _has_whole_frame(self) noexcept
     cdef size_t _room(self, size_t kept)
     cdef int _received_aside(self, size_t size) except -1

@@ -219,14 +219,9 @@ cdef class FrameParser:
     cdef int recycle(self, WSFrame frame) except -1:  # hot
         """The callbacks for `frame` are over: reuse it, unless somebody kept it."""
         if ws_is_kept(<PyObject*> frame):
-            self._keep(frame)
-        return 0
-
-    cdef int _keep(self, WSFrame frame) except -1:
-        if self._kept is None:
-            self._kept = []
-        self._kept.append(frame)
-        self._spare = None
+            frame.next_kept = self._kept
+            self._kept = frame
+            self._spare = None
         return 0
 
     cdef int settle_kept(self) except -1:
@@ -234,12 +229,10 @@ cdef class FrameParser:
         still kept leave the read buffer if they are small.
         """
         cdef WSFrame frame
-        cdef list kept = self._kept
-        if kept is None:
-            return 0
-        self._kept = None
-        while kept:
-            frame = kept.pop()
+        while self._kept is not None:
+            frame = self._kept
+            self._kept = frame.next_kept
+            frame.next_kept = None
             if ws_is_held(<PyObject*> frame) and frame.was_kept():
                 self._pool.copies_small_views = True
         return 0
