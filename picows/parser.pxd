@@ -33,7 +33,7 @@ cdef class FrameParser:
         # what was found wrong with it, a WSProtocolError for next_frame to raise, or None
         object _large_failure
         WSFrame _spare                  # reused while nobody else holds it
-        WSFrame _kept                   # the latest that outlived its callbacks, the others behind it, until `settle_kept`
+        WSFrame _kept                   # latest that outlived its callbacks, the others behind it; see `settle_kept`
 
     cdef object read_target(self, size_t least)
     cdef int received(self, size_t size) except -1
