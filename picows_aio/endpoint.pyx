@@ -250,11 +250,11 @@ cdef class Endpoint(StreamSource):
 
     cdef int overflowed(self, StreamQueue queue) except -1:
         """A stream has no room and is to close the connection: a server may be asked again later, a client's peer
-        is too fast for it (RFC 6455 section 7.4.1).
+        is too fast for it (RFC 6455 section 7.4.1). It may come between the fragments of a message (section 5.4).
         """
-        if self.is_open() and not self.is_sending_half():
+        if self.is_open():
             code = CloseCode.POLICY_VIOLATION if self._transport.is_client_side else CloseCode.TRY_AGAIN_LATER
-            reason = f"stream {queue.name} is full".encode()[:MAX_REASON_SIZE]
+            reason = f"stream {queue.name} is full".encode(errors="replace")[:MAX_REASON_SIZE]
             self._start_close(code, reason.decode(errors="ignore"))
         return 0
 

@@ -322,7 +322,8 @@ cdef class ReceivingEndpoint(Endpoint):
             self._format = format
             try:
                 while waiting.count > 0:
-                    self._requeue(waiting.pop())
+                    size = waiting.oldest_size()
+                    self._requeue(waiting.pop(), size)
             except WSProtocolError as exc:
                 self._transport.fail(exc)
             return 0
@@ -340,17 +341,12 @@ cdef class ReceivingEndpoint(Endpoint):
         self._format = format
         return 0
 
-    def _requeue(self, item):
+    def _requeue(self, item, size):
         """What waited in the queue of frames, for the queue of messages."""
-        cdef WSFrame frame
-        if not isinstance(item, WSFrame):
-            self._queue.push(item, len(item))
-            return
-        frame = item
-        if is_whole_message(frame):
-            self._queue.push(frame, frame.payload_size)
+        if isinstance(item, WSFrame) and not is_whole_message(item):
+            self._receive_part(item)
         else:
-            self._receive_part(frame)
+            self._queue.push(item, size)
 
     cdef int _park(self, ReadOperation operation) except -1:
         """The operation waits for input."""
@@ -375,7 +371,7 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef int replay_into(self, StreamQueue queue) except -1:
         cdef size_t size
-        while self._queue.count > 0:
+        while self._queue.count > 0 and not queue.is_shut:
             size = self._queue.oldest_size()
             queue.offer(whole(self._queue.pop(), None), size, self._now or monotonic_ns(), False)
         return 0
