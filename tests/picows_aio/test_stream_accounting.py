@@ -31,7 +31,7 @@ from tests.picows_aio.feeding import NothingWaitsError, take_now, wire
 from tests.picows_aio.pairs import feed, open_pair, turns
 
 Message = str | bytes
-POLICIES = ["block", "drop_oldest", "drop_newest", "latest", "close"]
+POLICIES = ["block", "drop_oldest", "drop_newest", "latest", "latest", "close"]
 
 
 def size_of(message: Message) -> int:
@@ -167,7 +167,7 @@ def adds_up(stats: StreamStats) -> bool:
 
 
 MESSAGES = st.lists(st.text("ab\u20ac", max_size=7) | st.binary(max_size=7), max_size=8)
-KEYS = st.sampled_from([None, len, lambda message: message[:1], lambda message: len(message) / 2 > 1])
+KEYS = st.sampled_from([None, type, lambda message: message[:1], lambda message: len(message) / 2 > 1])
 FILTERS = st.sampled_from([None, len, lambda message: isinstance(message, str), lambda message: len(message) % 3])
 
 
@@ -194,8 +194,8 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
     @rule(
         target=streams,
         policy=st.sampled_from(POLICIES),
-        maxsize=st.integers(1, 6),
-        max_bytes=st.integers(1, 30),
+        maxsize=st.integers(1, 8),
+        max_bytes=st.integers(1, 16),
         key=KEYS,
         filter=FILTERS,
         replay=st.booleans(),
