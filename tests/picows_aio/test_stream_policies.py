@@ -149,7 +149,7 @@ async def test_the_age_of_the_oldest_message_is_that_of_the_one_that_came_first(
 
 
 async def test_the_age_is_right_after_streams_closed_during_a_read(connection: Connection) -> None:
-    first = connection.stream(filter=lambda message: first._close())
+    first = connection.stream(filter=lambda message: take_now(first.aclose()))
     feed_messages(connection, "x")
     closed = time.monotonic()
     while time.monotonic() < closed + 0.05:
