@@ -348,6 +348,14 @@ cdef class ReceivingEndpoint(Endpoint):
         else:
             self._queue.push(item, size)
 
+    cdef int _deliver_held_back(self) except -1:
+        """Nothing waits: what came with an earlier read and was not parsed may go on."""
+        if self._is_paused:
+            self.unpause()
+        if self._transport is not None:
+            self._transport.deliver_held_back()
+        return 0
+
     cdef int _park(self, ReadOperation operation) except -1:
         """The operation waits for input."""
         if self._transport is not None:
@@ -390,8 +398,8 @@ cdef class ReadOperation(Operation):
         else:
             endpoint._begin_read(self.format())
             self.has_begun = True
-        if endpoint._queue.count == 0 and endpoint._transport is not None:
-            endpoint._transport.deliver_held_back()
+        if endpoint._queue.count == 0:
+            endpoint._deliver_held_back()
         if endpoint._queue.count > 0:
             return self.take()
         if endpoint._state == CLOSED:
@@ -544,8 +552,8 @@ cdef class FragmentOperation(ReadOperation):
         else:
             endpoint._begin_read(MESSAGES)
             self.has_begun = True
-        if endpoint._queue.count == 0 and endpoint._transport is not None:
-            endpoint._transport.deliver_held_back()
+        if endpoint._queue.count == 0:
+            endpoint._deliver_held_back()
         if endpoint._streamed is not None:
             if endpoint._streamed.has_part():
                 return True

@@ -189,7 +189,7 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
     @initialize(side=st.sampled_from(["client", "server"]))
     def connect(self, side: str) -> None:
         opening = self.stack.enter_async_context(open_pair(side, max_queue=None, ping_interval=None))
-        self.connection, self.peer = self.runner.run(opening)
+        self.connection, _ = self.runner.run(opening)
 
     @rule(
         target=streams,
@@ -316,12 +316,12 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
             assert self.connection.messages_waiting() == waiting
 
     def teardown(self) -> None:
-        for opened in [*self.open]:
-            self.close(opened)
-        if hasattr(self, "connection"):
-            self.peer.close()
-            self.runner.run(self.stack.aclose())
-        self.runner.close()
+        with self.runner:
+            try:
+                for opened in [*self.open]:
+                    self.close(opened)
+            finally:
+                self.runner.run(self.stack.aclose())
 
 
 @pytest.mark.parametrize("loop", LOOP_FACTORIES)
