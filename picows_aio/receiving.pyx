@@ -7,6 +7,7 @@ holds: messages, or the frames they came in.
 """
 
 import codecs
+import sys
 from time import monotonic_ns
 
 cimport cython
@@ -111,8 +112,9 @@ cdef class ReceivingEndpoint(Endpoint):
 
         Frames that are taken in the turn in which they arrive point into the read buffer, and nothing is copied. Each
         stays valid and unchanged for as long as it is held. Iterating counts as receiving; it ends as iteration over
-        the connection does. Once the first frame of a message was taken, the others have to be taken before any other
-        way to receive can be used.
+        the connection does. Messages that were complete before the first frame was asked for come as one frame each.
+        Once the first frame of a message was taken, the others have to be taken before any other way to receive can be
+        used.
 
         Args:
             raw: Also where an extension such as permessage-deflate was negotiated, which then nothing undoes: from the
@@ -158,8 +160,8 @@ cdef class ReceivingEndpoint(Endpoint):
         for name, bound in (("max_messages", max_messages), ("max_bytes", max_bytes)):
             if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int)):
                 raise TypeError(f"{name} must be an int or None, not {type(bound).__name__}")
-            if bound is not None and bound < 1:
-                raise ValueError(f"{name} must be 1 or more, not {bound}")
+            if bound is not None and not 1 <= bound <= sys.maxsize:
+                raise ValueError(f"{name} must be from 1 to {sys.maxsize}, not {bound}")
         cdef BatchIterator iterator = BatchIterator.__new__(BatchIterator)
         iterator._endpoint = self
         iterator._max_messages = max_messages or UNBOUNDED
@@ -315,8 +317,9 @@ cdef class ReceivingEndpoint(Endpoint):
                 raise ConcurrencyError(
                     "frames(raw=True) has taken frames of an extension: messages cannot be put together any more"
                 )
-            if self._has_taken_half:
+            if self._has_taken_half and not (self._state == CLOSED and self._queue.count == 0):
                 raise ConcurrencyError("frames() has taken a part of a message: take its other frames first")
+            self._has_taken_half = False   # also when the connection ended in the middle
             waiting = self._queue
             self._queue = MessageQueue()
             self._format = format
