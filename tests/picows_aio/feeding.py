@@ -31,9 +31,7 @@ def _frames(connection: Connection, message: str | bytes, parts: int) -> Iterabl
     size = -(-len(payload) // parts)
     for part in range(parts):
         piece = payload[part * size : (part + 1) * size]
-        yield encode_frame(
-            CONTINUATION if part else opcode, piece, fin=part == parts - 1, key=key_of(connection)
-        )
+        yield encode_frame(CONTINUATION if part else opcode, piece, fin=part == parts - 1, key=key_of(connection))
 
 
 def feed_messages(connection: Connection, *messages: str | bytes, parts: int = 1) -> None:

@@ -49,7 +49,10 @@ HANDLERS = {
     "nothing": receive_nothing,
     "messages": receive_messages,
     "fragments": receive_fragments,
-    **{overflow: receive_into_stream(overflow) for overflow in ("block", "drop_oldest", "drop_newest", "latest", "close")},
+    **{
+        overflow: receive_into_stream(overflow)
+        for overflow in ("block", "drop_oldest", "drop_newest", "latest", "close")
+    },
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -92,7 +93,7 @@ async def test_small_views_have_memory_of_their_own(pair: Pair) -> None:
     connection, _ = pair
     data = wire(connection, *[bytes(60)] * 5)
     addresses = await take_in_a_read(connection, connection.views(), data, lambda view: (address_of(view), view))
-    distances = {second[0] - first[0] for first, second in zip(addresses, addresses[1:], strict=False)}
+    distances = {second[0] - first[0] for first, second in itertools.pairwise(addresses)}
     assert distances != {len(data) // 5}
 
 
@@ -100,7 +101,7 @@ async def test_a_small_frame_that_is_kept_leaves_the_read_buffer_after_the_read(
     connection, _ = pair
     data = wire(connection, *[bytes([number]) * 60 for number in range(5)])
     frames = await take_in_a_read(connection, connection.frames(), data, lambda frame: frame)
-    distances = {address_of(b) - address_of(a) for a, b in zip(frames, frames[1:], strict=False)}
+    distances = {address_of(b) - address_of(a) for a, b in itertools.pairwise(frames)}
     assert distances != {len(data) // 5}
     assert [bytes(frame) for frame in frames] == [bytes([number]) * 60 for number in range(5)]
 
@@ -142,7 +143,7 @@ KEEPS: dict[str, tuple[Reader, Callable[[Any], Iterator[Any]], int]] = {
 @pytest.mark.parametrize("is_slow", [False, True])
 async def test_what_is_kept_stays_what_it_was(pair: Pair, way: str, is_slow: bool) -> None:
     """Over thousands of reads, whether it was taken inside its read or long after it."""
-    connection, peer = pair
+    connection, _peer = pair
     reader, keep, times = KEEPS[way]
     chooser = random.Random(way)
     bands = [(0, 70), (0, 70), (100, 3000), (3000, 5000), (10_000, 20_000), (60_000, 140_000)]

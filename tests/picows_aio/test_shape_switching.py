@@ -66,13 +66,10 @@ class ReadersOfOneConnection(RuleBasedStateMachine):
         """Messages in one read; of the last one some fragments may be left for later."""
         frames = self._rest_of_the_last()
         for is_text, fragments in messages:
-            fragments = [fragment if not is_text else b"t" * len(fragment) for fragment in fragments]
-            frames += self._frames(TEXT if is_text else BINARY, fragments)
-            self.arrived.messages.append((is_text, fragments))
-        if messages:
-            left = min(left, len(self.arrived.messages[-1][1]) - 1)
-        else:
-            left = 0
+            sent = [b"t" * len(fragment) if is_text else fragment for fragment in fragments]
+            frames += self._frames(TEXT if is_text else BINARY, sent)
+            self.arrived.messages.append((is_text, sent))
+        left = min(left, len(self.arrived.messages[-1][1]) - 1) if messages else 0
         if left:
             fragments = self.arrived.messages[-1][1]
             self.arrived.lacks = fragments[-left:]

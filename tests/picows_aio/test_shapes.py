@@ -219,7 +219,7 @@ async def test_batches_of_so_many_messages(connection: Connection, waits: bool) 
     while sum(map(len, taken)) < 100:
         taken.append(await anext(batches))
     assert [len(batch) for batch in taken] == [40, 40, 20]
-    assert sum(taken, []) == messages
+    assert [message for batch in taken for message in batch] == messages
 
 
 async def test_batches_of_so_many_bytes(connection: Connection) -> None:
@@ -283,8 +283,12 @@ async def test_bad_bounds_of_batches(options: dict[str, Any], error: type[Except
 async def test_one_reader_at_a_time(connection: Connection, reader: Reader) -> None:
     reading = asyncio.create_task(anext(reader(connection)), name="the reader")  # type: ignore[arg-type]
     await parked(reading)
-    for receiving in (connection.recv, connection.__anext__, *(other(connection).__anext__ for other in READERS.values())):
-        with pytest.raises(ConcurrencyError, match="another coroutine.*the reader waits"):
+    for receiving in (
+        connection.recv,
+        connection.__anext__,
+        *(other(connection).__anext__ for other in READERS.values()),
+    ):
+        with pytest.raises(ConcurrencyError, match=r"another coroutine.*the reader waits"):
             await receiving()
     with pytest.raises(ConcurrencyError, match="the reader waits"):
         await anext(connection.recv_streaming())
@@ -312,7 +316,7 @@ async def test_iteration_ends_as_that_over_the_connection(pair: Pair, reader: Re
     else:
         with pytest.raises(ConnectionClosedError):
             await task
-    assert b"".join(sum(received, []) if isinstance(received[0], list) else received) == b"12"
+    assert received in ([b"1", b"2"], [[b"1", b"2"]], [[b"1"], [b"2"]])
 
 
 async def test_what_came_with_a_violation_is_received_before_the_error(pair: Pair, reader: Reader) -> None:

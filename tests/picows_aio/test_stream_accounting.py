@@ -200,9 +200,7 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
         filter=FILTERS,
         replay=st.booleans(),
     )
-    def open_stream(
-        self, policy: str, maxsize: int, max_bytes: int, key: Any, filter: Any, replay: bool
-    ) -> Open:
+    def open_stream(self, policy: str, maxsize: int, max_bytes: int, key: Any, filter: Any, replay: bool) -> Open:
         key = key if policy == "latest" else None
         model = Model(policy, maxsize, max_bytes, key, filter)
         opened: list[Open] = []

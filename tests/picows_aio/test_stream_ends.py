@@ -136,15 +136,14 @@ async def test_who_waits_in_several_streams_learns_of_the_end(connection: Connec
 
 
 async def test_a_handler_may_leave_its_loop_over_a_stream_by_the_end_of_the_connection() -> None:
-    async with asyncio.timeout(20), open_both() as (client, server):
-        async with server.stream() as stream:
-            received: list[str] = []
-            task = asyncio.create_task(collect(stream, received))
-            for number in range(100):
-                await client.send(str(number))
-            await client.close()
-            await task
-            assert len(received) == 100
+    async with asyncio.timeout(20), open_both() as (client, server), server.stream() as stream:
+        received: list[str] = []
+        task = asyncio.create_task(collect(stream, received))
+        for number in range(100):
+            await client.send(str(number))
+        await client.close()
+        await task
+        assert len(received) == 100
 
 
 # By the consumer
@@ -282,10 +281,14 @@ async def test_a_forgotten_stream_warns_and_gives_its_place_up(connection: Conne
 
 async def test_a_stream_left_by_break_is_forgotten(connection: Connection, no_collector: None) -> None:
     feed_messages(connection, "0")
-    with pytest.warns(ResourceWarning, match="unclosed <Stream"):
+
+    async def consume() -> None:
         async for message in connection.stream(replay=True):
             assert message == "0"
             break
+
+    with pytest.warns(ResourceWarning, match="unclosed <Stream"):
+        await consume()
     feed_messages(connection, "1")
     assert await connection.recv() == "1"
 

@@ -1,4 +1,4 @@
-"""Streams of one connection under overload: each policy, what it keeps, and that streams do not depend on each other."""
+"""Streams of one connection under overload: what each policy keeps, and that streams do not disturb each other."""
 
 import asyncio
 import time
@@ -307,13 +307,16 @@ async def test_close_acts_also_while_a_message_is_sent_in_fragments(side: str) -
 
 @pytest.mark.parametrize("name", ["n" * 500, "\u20ac" * 100, "\ud800", "line\nbreak"], ids=ascii)
 async def test_any_name_fits_into_the_reason(name: str) -> None:
-    async with asyncio.timeout(20), open_pair("client") as (connection, peer):
-        async with connection.stream(overflow="close", maxsize=1, name=name):
-            feed_messages(connection, "1", "2")
-            close = await peer.read_frame()
-            assert close.close_code == 1008
-            assert len(close.payload) <= 125
-            close.payload[2:].decode()
+    async with (
+        asyncio.timeout(20),
+        open_pair("client") as (connection, peer),
+        connection.stream(overflow="close", maxsize=1, name=name),
+    ):
+        feed_messages(connection, "1", "2")
+        close = await peer.read_frame()
+        assert close.close_code == 1008
+        assert len(close.payload) <= 125
+        close.payload[2:].decode()
 
 
 async def test_streams_with_different_policies_do_not_disturb_each_other(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Streams that are opened, closed and received from in the middle of a read: by `key` and `filter`, and by consumers."""
+"""Streams that are opened, closed and received from in the middle of a read: by their functions, and by consumers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -93,11 +93,10 @@ async def test_a_function_receives_from_its_own_stream(connection: Connection, o
     taken: list[str] = []
 
     def takes(message: str) -> bool:
-        if stream and message == "3":
+        if message == "3":
             taken.extend(all_waiting(stream))
         return True
 
-    stream: Any = None
     options: dict[str, Any] = {"overflow": overflow, "filter": takes}
     if overflow == "latest":
         options |= {"key": lambda message: int(message) % 2}

@@ -153,14 +153,18 @@ async def test_a_stream_is_not_opened_within_a_message(connection: Connection) -
 
 
 async def test_compressed_messages() -> None:
-    async with asyncio.timeout(20), open_both(compression="deflate") as (client, server):
-        async with client.stream() as stream, client.stream(overflow="latest") as latest:
-            await server.send("x" * 10_000)
-            await server.send([b"y" * 3000, b"z" * 3000])
-            assert await stream.recv() == "x" * 10_000
-            assert await stream.recv() == b"y" * 3000 + b"z" * 3000
-            assert stream.stats().delivered_bytes == 16_000
-            assert await latest.recv() == b"y" * 3000 + b"z" * 3000
+    async with (
+        asyncio.timeout(20),
+        open_both(compression="deflate") as (client, server),
+        client.stream() as stream,
+        client.stream(overflow="latest") as latest,
+    ):
+        await server.send("x" * 10_000)
+        await server.send([b"y" * 3000, b"z" * 3000])
+        assert await stream.recv() == "x" * 10_000
+        assert await stream.recv() == b"y" * 3000 + b"z" * 3000
+        assert stream.stats().delivered_bytes == 16_000
+        assert await latest.recv() == b"y" * 3000 + b"z" * 3000
 
 
 # Consumers
@@ -175,18 +179,18 @@ async def test_consumers_run_beside_each_other(pair: Pair, comes: str) -> None:
         connection.stream() as first,
         connection.stream(maxsize=3) as second,
         connection.stream(overflow="drop_oldest", maxsize=600) as third,
+        asyncio.TaskGroup() as group,
     ):
-        async with asyncio.TaskGroup() as group:
-            for stream, into in zip((first, second, third), received, strict=True):
-                await parked(group.create_task(collect(stream, into)))
-            if comes == "in one read":
-                asyncio.get_running_loop().call_soon(feed_messages, connection, *messages)
-            else:
-                peer.write_bytes(wire(connection, *messages))
-            while not len(received[0]) == len(received[1]) == len(received[2]) == 500:
-                await asyncio.sleep(0)
-            for stream in (first, second, third):
-                await stream.aclose()
+        for stream, into in zip((first, second, third), received, strict=True):
+            await parked(group.create_task(collect(stream, into)))
+        if comes == "in one read":
+            asyncio.get_running_loop().call_soon(feed_messages, connection, *messages)
+        else:
+            peer.write_bytes(wire(connection, *messages))
+        while not len(received[0]) == len(received[1]) == len(received[2]) == 500:
+            await asyncio.sleep(0)
+        for stream in (first, second, third):
+            await stream.aclose()
     assert received == [messages] * 3
 
 
@@ -267,27 +271,33 @@ async def test_closing_the_stream_that_blocks_lets_the_others_go_on(connection: 
 
 async def test_keepalive_says_that_a_stream_was_not_received() -> None:
     """While a stream blocks, answers to pings are not read; what waits in the stream can be."""
-    async with asyncio.timeout(20), open_pair("client", ping_interval=0.01, ping_timeout=0.01) as (connection, _):
-        async with connection.stream(maxsize=2) as stream:
-            feed_messages(connection, "1", "2", "3")
-            await connection.wait_closed()
-            assert [await stream.recv(), await stream.recv()] == ["1", "2"]
-            with pytest.raises(ConnectionClosedError, match="keepalive ping timeout") as caught:
-                await stream.recv()
-            assert "the application did not receive: 2 messages wait for it" in str(caught.value.__cause__)
+    async with (
+        asyncio.timeout(20),
+        open_pair("client", ping_interval=0.01, ping_timeout=0.01) as (connection, _),
+        connection.stream(maxsize=2) as stream,
+    ):
+        feed_messages(connection, "1", "2", "3")
+        await connection.wait_closed()
+        assert [await stream.recv(), await stream.recv()] == ["1", "2"]
+        with pytest.raises(ConnectionClosedError, match="keepalive ping timeout") as caught:
+            await stream.recv()
+        assert "the application did not receive: 2 messages wait for it" in str(caught.value.__cause__)
 
 
 async def test_keepalive_goes_on_while_messages_are_dropped() -> None:
-    async with asyncio.timeout(20), open_pair("client", ping_interval=0.01, ping_timeout=5) as (connection, peer):
-        async with connection.stream(overflow="drop_newest", maxsize=1) as stream:
-            for _ in range(5):
-                peer.write_bytes(wire(connection, *["x" * 100] * 500))
-                ping = await peer.read_frame()
-                assert ping.opcode == PING
-                peer.write_frame(PONG, ping.payload)
-            while stream.received < 2500 or connection.latency == 0:
-                await asyncio.sleep(0)
-            assert len(stream) == 1
+    async with (
+        asyncio.timeout(20),
+        open_pair("client", ping_interval=0.01, ping_timeout=5) as (connection, peer),
+        connection.stream(overflow="drop_newest", maxsize=1) as stream,
+    ):
+        for _ in range(5):
+            peer.write_bytes(wire(connection, *["x" * 100] * 500))
+            ping = await peer.read_frame()
+            assert ping.opcode == PING
+            peer.write_frame(PONG, ping.payload)
+        while stream.received < 2500 or connection.latency == 0:
+            await asyncio.sleep(0)
+        assert len(stream) == 1
 
 
 async def test_pings_are_answered_while_messages_are_dropped(pair: Pair) -> None:
