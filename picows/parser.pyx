@@ -213,7 +213,7 @@ cdef class FrameParser:
         """The callbacks for `frame` are over: reuse it, unless somebody kept it."""
         if ws_is_kept(<PyObject*> frame):
             if self._kept is None:
-                self._kept = []
+                self._kept = []  # hot: only when it was kept
             self._kept.append(frame)  # hot: only when it was kept
             self._spare = None
         return 0

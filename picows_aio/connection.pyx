@@ -13,7 +13,6 @@ from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows.transport cimport WSTransport
 from picows_aio.endpoint cimport CLOSED, OPEN
-from picows_aio.messages cimport MessageQueue
 from picows_aio.sending cimport SendingEndpoint
 
 from picows import WSProtocolError
@@ -66,7 +65,6 @@ cdef class Connection(SendingEndpoint):
     ):
         self.protocol = protocol
         self._loop = asyncio.get_running_loop()
-        self._queue = MessageQueue()
         high, low = queue_bounds(max_queue)
         self._is_bounded = high is not None
         self._high = high or 0

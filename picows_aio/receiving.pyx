@@ -32,6 +32,9 @@ cdef size_t UNBOUNDED = <size_t> -1
 cdef class ReceivingEndpoint(Endpoint):
     """The receiving side of a connection; base of :class:`Connection`."""
 
+    def __cinit__(self, *args, **kwargs):
+        self._queue = MessageQueue()
+
     def recv(self, decode=None):
         """Receive the next message.
 
@@ -396,6 +399,8 @@ cdef class ReadOperation(Operation):
 
     cdef bint advance(self) except -1:
         cdef ReceivingEndpoint endpoint = self.endpoint
+        if endpoint is None:
+            raise TypeError("made by the methods of a connection only")
         if self.has_begun:
             endpoint._reader = None
         else:

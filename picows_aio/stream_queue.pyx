@@ -58,6 +58,9 @@ class StreamStats:
 cdef class StreamQueue:
     """The bounded queue behind one stream."""
 
+    def __cinit__(self, *args, **kwargs):
+        self.messages = MessageQueue()
+
     def __init__(self, name, overflow, maxsize, max_bytes, key, filter):
         self.name = name
         self._overflow = _POLICIES[overflow]
@@ -65,7 +68,6 @@ cdef class StreamQueue:
         self._max_bytes = max_bytes
         self._key = key
         self._filter = filter
-        self.messages = MessageQueue()
         if self._overflow == LATEST:
             self._positions = {}
 
@@ -251,7 +253,7 @@ def check_stream_settings(maxsize, max_bytes, overflow, key, filter, name):
         if function is not None and not callable(function):
             raise TypeError(f"{word} must be a function of the message, not {type(function).__name__}")
         if inspect.iscoroutinefunction(function):
-            raise TypeError(f"{word} is called in the read callback, where nothing can be awaited: no coroutine function")
+            raise TypeError(f"{word} must be no coroutine function: it is called where nothing can be awaited")
     if key is not None and overflow != "latest":
         raise ValueError(f'key goes with overflow="latest" only: {overflow!r} does not tell messages apart')
     if name is not None and not isinstance(name, str):

@@ -332,6 +332,8 @@ cdef class StreamOperation(Operation):
     """Takes the next message of a stream, or waits for it."""
 
     cdef bint advance(self) except -1:
+        if self._stream is None:
+            raise TypeError("made by the methods of a stream only")
         cdef StreamQueue queue = self._stream._queue
         cdef StreamSource source = self._stream._source
         if self._has_begun:

@@ -1,19 +1,18 @@
 """Streams of a connection: how they are opened, who receives what, and what they do to the rest of the connection."""
 
 import asyncio
-import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from picows_aio import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK
+from picows_aio import ConcurrencyError, ConnectionClosedOK
 from picows_aio.asyncio.connection import Connection
 from picows_aio.streaming import Stream
 from tests.picows_aio.feeding import all_waiting, feed_messages, key_of, take_now, wire
 from tests.picows_aio.pairs import SIDES, deadline, feed, open_both, open_pair, parked, turns
-from tests.support import CONTINUATION, PING, PONG, TEXT, RawPeer, encode_frame
+from tests.support import CONTINUATION, TEXT, RawPeer, encode_frame
 
 Pair = tuple[Connection, RawPeer]
 
@@ -235,79 +234,6 @@ async def test_messages_come_as_objects_of_a_coroutine(connection: Connection) -
             stream.recv()
 
 
-# Back-pressure
-
-
-async def test_a_full_block_stream_is_logged_once_with_its_name(
-    connection: Connection, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    async with connection.stream(name="slow", maxsize=2) as slow, connection.stream(name="other") as other:
-        for _ in range(3):
-            feed_messages(connection, *"123456")
-            for _ in range(6):
-                await slow.recv()
-        assert all_waiting(other) == [*"123456"] * 3
-    records = [record.getMessage() for record in caplog.records if "is full" in record.getMessage()]
-    assert records == [
-        "stream 'slow' is full (2 messages, 2 bytes): reading pauses, and with it every stream of the connection"
-    ]
-
-
-async def test_closing_the_stream_that_blocks_lets_the_others_go_on(connection: Connection) -> None:
-    slow = connection.stream(maxsize=1)
-    async with connection.stream() as other:
-        feed_messages(connection, *"12345")
-        receiving = asyncio.create_task(collect(other, received := []))
-        await parked(receiving)
-        assert received == ["1"]
-        await slow.aclose()
-        while len(received) < 5:
-            await asyncio.sleep(0)
-        assert received == [*"12345"]
-        assert (slow.received, slow.dropped) == (1, 1)
-    await receiving
-
-
-async def test_keepalive_says_that_a_stream_was_not_received() -> None:
-    """While a stream blocks, answers to pings are not read; what waits in the stream can be."""
-    async with (
-        asyncio.timeout(20),
-        open_pair("client", ping_interval=0.01, ping_timeout=0.01) as (connection, _),
-        connection.stream(maxsize=2) as stream,
-    ):
-        feed_messages(connection, "1", "2", "3")
-        await connection.wait_closed()
-        assert [await stream.recv(), await stream.recv()] == ["1", "2"]
-        with pytest.raises(ConnectionClosedError, match="keepalive ping timeout") as caught:
-            await stream.recv()
-        assert "the application did not receive: 2 messages wait for it" in str(caught.value.__cause__)
-
-
-async def test_keepalive_goes_on_while_messages_are_dropped() -> None:
-    async with (
-        asyncio.timeout(20),
-        open_pair("client", ping_interval=0.01, ping_timeout=5) as (connection, peer),
-        connection.stream(overflow="drop_newest", maxsize=1) as stream,
-    ):
-        for _ in range(5):
-            peer.write_bytes(wire(connection, *["x" * 100] * 500))
-            ping = await peer.read_frame()
-            assert ping.opcode == PING
-            peer.write_frame(PONG, ping.payload)
-        while stream.received < 2500 or connection.latency == 0:
-            await asyncio.sleep(0)
-        assert len(stream) == 1
-
-
-async def test_pings_are_answered_while_messages_are_dropped(pair: Pair) -> None:
-    connection, peer = pair
-    async with connection.stream(overflow="drop_oldest", maxsize=1):
-        peer.write_bytes(wire(connection, *["x" * 100] * 5000))
-        peer.write_frame(PING, b"alive")
-        assert (await peer.read_frame()).payload == b"alive"
-
-
 # Bad use
 
 
@@ -328,7 +254,7 @@ async def test_pings_are_answered_while_messages_are_dropped(pair: Pair) -> None
         ({"key": len}, ValueError, 'key goes with overflow="latest" only'),
         ({"key": "symbol", "overflow": "latest"}, TypeError, "key must be a function of the message, not str"),
         ({"filter": "x"}, TypeError, "filter must be a function of the message, not str"),
-        ({"filter": asyncio.sleep}, TypeError, "filter is called in the read callback.*no coroutine function"),
+        ({"filter": asyncio.sleep}, TypeError, "filter must be no coroutine function"),
         ({"name": b"x"}, TypeError, "name must be a str, not bytes"),
         ({"size": 3}, TypeError, "unexpected keyword argument"),
     ],
@@ -361,6 +287,21 @@ async def test_a_closed_stream_says_so(connection: Connection) -> None:
             pass
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
+
+
+async def test_what_connections_make_is_made_by_them_only(connection: Connection) -> None:
+    """Not a crash of the interpreter."""
+    async with connection.stream() as stream:
+        receiving = [stream.recv(), connection.recv()]
+        iterators = [connection.frames(), connection.views(), connection.batches()]
+        for kind in {type(made) for made in receiving}:
+            with pytest.raises(TypeError, match="made by the methods of a"):
+                take_now(kind())
+        for made in iterators:
+            with pytest.raises(TypeError, match="made by the methods of a connection only"):
+                take_now(anext(type(made)()))
+        for made in receiving:
+            made.close()
 
 
 def test_streams_are_made_by_connections() -> None:
