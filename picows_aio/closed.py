@@ -63,7 +63,7 @@ def overflow_reason(name: str) -> str:
     Args:
         name: Name of the stream.
     """
-    return f"stream {name} is full".encode()[:_MAX_REASON_SIZE].decode(errors="ignore")
+    return f"stream {name} is full".encode(errors="replace")[:_MAX_REASON_SIZE].decode(errors="ignore")
 
 
 def _as_close(info: WSCloseInfo) -> Close:

@@ -13,7 +13,6 @@ from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows.transport cimport WSTransport
 from picows_aio.endpoint cimport CLOSED, OPEN
-from picows_aio.messages cimport MessageQueue
 from picows_aio.pushing cimport PushingEndpoint
 from picows_aio.receiving cimport UNBOUNDED
 
@@ -71,7 +70,6 @@ cdef class Connection(PushingEndpoint):
     ):
         self.protocol = protocol
         self._loop = asyncio.get_running_loop()
-        self._queue = MessageQueue()
         high, low = queue_bounds(max_queue)
         self._high = UNBOUNDED if high is None else high
         self._low = low

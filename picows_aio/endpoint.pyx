@@ -248,9 +248,9 @@ cdef class Endpoint(StreamSource):
 
     cdef int overflowed(self, StreamQueue queue) except -1:
         """A stream has no room and is to close the connection: a server may be asked again later, a client's peer
-        is too fast for it (RFC 6455 section 7.4.1).
+        is too fast for it (RFC 6455 section 7.4.1). It may come between the fragments of a message (section 5.4).
         """
-        if self.is_open() and not self.is_sending_half():
+        if self.is_open():
             code = CloseCode.POLICY_VIOLATION if self._transport.is_client_side else CloseCode.TRY_AGAIN_LATER
             self._start_close(code, overflow_reason(queue.name))
         return 0

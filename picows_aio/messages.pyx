@@ -81,8 +81,13 @@ cdef class MessageQueue:
         return self._slots[self._head].size
 
     cdef int64_t oldest_arrival(self):
-        """When the oldest message arrived; only while there is one."""
-        return self._slots[self._head].arrived
+        """When what waits longest arrived; only while something waits. What replaced another kept only its place."""
+        cdef int64_t arrived = self._slots[self._head].arrived
+        cdef size_t i
+        if self._slots[self._head].key != NULL:
+            for i in range(1, self.count):
+                arrived = min(arrived, self._slots[(self._head + i) & (self._capacity - 1)].arrived)
+        return arrived
 
     cdef void _drop_oldest(self) noexcept:
         cdef Slot slot = self._slots[self._head]

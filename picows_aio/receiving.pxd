@@ -40,6 +40,7 @@ cdef class ReceivingEndpoint(Endpoint):
     cdef bint _has_input(self)
     cdef object _take(self)
     cdef int _begin_read(self, Format format) except -1
+    cdef int _deliver_held_back(self) except -1
     cdef int _park(self, ReadOperation operation) except -1
     cdef int _set_format(self, Format format) except -1
     cdef FragmentedMessage _under_way(self)

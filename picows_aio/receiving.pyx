@@ -7,6 +7,7 @@ holds: messages, or the frames they came in.
 """
 
 import codecs
+import sys
 from time import monotonic_ns
 
 cimport cython
@@ -32,6 +33,9 @@ cdef size_t UNBOUNDED = <size_t> -1
 
 cdef class ReceivingEndpoint(Endpoint):
     """The receiving side of a connection; base of :class:`Connection`."""
+
+    def __cinit__(self, *args, **kwargs):
+        self._queue = MessageQueue()
 
     def recv(self, decode=None):
         """Receive the next message.
@@ -121,8 +125,9 @@ cdef class ReceivingEndpoint(Endpoint):
 
         Frames that are taken in the turn in which they arrive point into the read buffer, and nothing is copied. Each
         stays valid and unchanged for as long as it is held. Iterating counts as receiving; it ends as iteration over
-        the connection does. Once the first frame of a message was taken, the others have to be taken before any other
-        way to receive can be used.
+        the connection does. Messages that were complete before the first frame was asked for come as one frame each.
+        Once the first frame of a message was taken, the others have to be taken before any other way to receive can be
+        used.
 
         Args:
             raw: Also where an extension such as permessage-deflate was negotiated, which then nothing undoes: from the
@@ -168,8 +173,8 @@ cdef class ReceivingEndpoint(Endpoint):
         for name, bound in (("max_messages", max_messages), ("max_bytes", max_bytes)):
             if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int)):
                 raise TypeError(f"{name} must be an int or None, not {type(bound).__name__}")
-            if bound is not None and bound < 1:
-                raise ValueError(f"{name} must be 1 or more, not {bound}")
+            if bound is not None and not 1 <= bound <= sys.maxsize:
+                raise ValueError(f"{name} must be from 1 to {sys.maxsize}, not {bound}")
         cdef BatchIterator iterator = BatchIterator.__new__(BatchIterator)
         iterator._endpoint = self
         iterator._max_messages = max_messages or UNBOUNDED
@@ -330,13 +335,15 @@ cdef class ReceivingEndpoint(Endpoint):
                 raise ConcurrencyError(
                     "frames(raw=True) has taken frames of an extension: messages cannot be put together any more"
                 )
-            if self._has_taken_half:
+            if self._has_taken_half and not (self._state == CLOSED and self._queue.count == 0):
                 raise ConcurrencyError("frames() has taken a part of a message: take its other frames first")
+            self._has_taken_half = False   # also when the connection ended in the middle
             waiting = self._queue
             self._queue = MessageQueue()
             self._format = format
             while waiting.count > 0:
-                self._requeue(waiting.pop())
+                size = waiting.oldest_size()
+                self._requeue(waiting.pop(), size)
             return 0
         if format == FRAMES and message is not None:
             if self._deflate is not None or self._extensions is not None:
@@ -352,17 +359,20 @@ cdef class ReceivingEndpoint(Endpoint):
         self._format = format
         return 0
 
-    def _requeue(self, item):
+    def _requeue(self, item, size):
         """What waited in the queue of frames, for the queue of messages."""
-        cdef WSFrame frame
-        if not isinstance(item, WSFrame):
-            self._queue.push(item, len(item))
-            return
-        frame = item
-        if is_whole_message(frame):
-            self._queue.push(frame, frame.payload_size)
+        if isinstance(item, WSFrame) and not is_whole_message(item):
+            self._receive_part(item)
         else:
-            self._receive_part(frame)
+            self._queue.push(item, size)
+
+    cdef int _deliver_held_back(self) except -1:
+        """Nothing waits: what came with an earlier read and was not parsed may go on."""
+        if self._is_paused:
+            self.unpause()
+        if self._transport is not None:
+            self._transport.deliver_held_back()
+        return 0
 
     cdef int _park(self, ReadOperation operation) except -1:
         """The operation waits for input."""
@@ -387,7 +397,7 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef int replay_into(self, StreamQueue queue) except -1:
         cdef size_t size
-        while self._queue.count > 0:
+        while self._queue.count > 0 and not queue.is_shut:
             size = self._queue.oldest_size()
             queue.offer(whole(self._queue.pop(), None), size, self._now or monotonic_ns(), False)
         return 0
@@ -401,13 +411,15 @@ cdef class ReadOperation(Operation):
 
     cdef bint advance(self) except -1:
         cdef ReceivingEndpoint endpoint = self.endpoint
+        if endpoint is None:
+            raise TypeError("made by the methods of a connection only")
         if self.has_begun:
             endpoint._reader = None
         else:
             endpoint._begin_read(self.format())
             self.has_begun = True
-        if endpoint._queue.count == 0 and endpoint._transport is not None:
-            endpoint._transport.deliver_held_back()
+        if endpoint._queue.count == 0:
+            endpoint._deliver_held_back()
         if endpoint._queue.count > 0:
             return self.take()
         if endpoint._state == CLOSED:
@@ -580,8 +592,8 @@ cdef class FragmentOperation(ReadOperation):
         else:
             endpoint._begin_read(MESSAGES)
             self.has_begun = True
-        if endpoint._queue.count == 0 and endpoint._transport is not None:
-            endpoint._transport.deliver_held_back()
+        if endpoint._queue.count == 0:
+            endpoint._deliver_held_back()
         if endpoint._streamed is not None:
             if endpoint._streamed.has_part():
                 return True

@@ -48,7 +48,7 @@ cdef class StreamQueue:
     cdef int clear(self) except -1
     cdef bint is_blocked(self)
     cdef bint is_crowded(self)
-    cdef int _offer_latest(self, object message, size_t size, object key) except -1
+    cdef int _offer_latest(self, object message, size_t size, object key, object position) except -1
     cdef bint _has_room(self, size_t size)
     cdef int _drop_oldest(self) except -1
     cdef int _drop(self, size_t size) except -1

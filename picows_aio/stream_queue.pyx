@@ -1,10 +1,12 @@
 # cython: auto_pickle=False, autotestdict=False
 """The queue behind a stream: bounded, with a policy for when it is full, and every message accounted for."""
 
+import inspect
+import sys
 from dataclasses import dataclass
 from time import monotonic_ns
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from picows_aio.awaitable cimport Waiter
 from picows_aio.messages cimport MessageQueue
 
@@ -56,6 +58,9 @@ class StreamStats:
 cdef class StreamQueue:
     """The bounded queue behind one stream."""
 
+    def __cinit__(self, *args, **kwargs):
+        self.messages = MessageQueue()
+
     def __init__(self, name, overflow, maxsize, max_bytes, key, filter):
         self.name = name
         self._overflow = _POLICIES[overflow]
@@ -63,7 +68,6 @@ cdef class StreamQueue:
         self._max_bytes = max_bytes
         self._key = key
         self._filter = filter
-        self.messages = MessageQueue()
         if self._overflow == LATEST:
             self._positions = {}
 
@@ -72,13 +76,14 @@ cdef class StreamQueue:
         cdef bint is_wanted = True
         if self.is_shut:
             return 0
-        key = failure = None
+        key = position = failure = None
         try:
             if self._filter is not None:
                 is_wanted = bool(self._filter(message))
-            if self._key is not None and is_wanted:
-                key = self._key(message)
-                hash(key)
+            if self._positions is not None and is_wanted:
+                if self._key is not None:
+                    key = self._key(message)
+                position = self._positions.get(key)   # fails for what cannot be a key
         except Exception as exc:   # the user's code
             failure = exc
         self.received += 1
@@ -94,9 +99,10 @@ cdef class StreamQueue:
             self.filtered_bytes += size
             return 0
         if self._overflow == LATEST:
-            return self._offer_latest(message, size, key)
+            return self._offer_latest(message, size, key, position)
         if self._overflow == BLOCK:
-            if discards and self.is_blocked():
+            # Once something was dropped all that follows is: no message is missing in the middle.
+            if discards and (self.dropped > 0 or self.is_blocked()):
                 return self._drop(size)
         elif not self._has_room(size):
             if self._overflow == DROP_NEWEST:
@@ -115,13 +121,18 @@ cdef class StreamQueue:
             self.high_water = self.messages.count
         return 0
 
-    cdef int _offer_latest(self, object message, size_t size, object key) except -1:
-        """The newest message of each key, in the order in which the keys that wait came first."""
-        cdef object position = self._positions.get(key)
+    cdef int _offer_latest(self, object message, size_t size, object key, object position) except -1:
+        """The newest message of each key, in the order in which the keys that wait came first; `position` is where an
+        older one of the key waits, or None.
+        """
         if position is not None:
             self._drop(self.messages.replace(position, message, size))
             while self.messages.count > 1 and self.messages.size > self._max_bytes:
-                self._drop_oldest_other(key)
+                # A larger message took the place of a smaller one: the oldest goes, but not the newest.
+                if self.messages.first == <uint64_t> position:
+                    position = self._move_to_end()
+                else:
+                    self._drop_oldest()
             return 0
         while not self._has_room(size):
             self._drop_oldest()
@@ -131,16 +142,18 @@ cdef class StreamQueue:
             self.high_water = self.messages.count
         return 0
 
-    def _drop_oldest_other(self, key):
-        """A message was replaced by a larger one and there is no room: the oldest one goes, but not the newest."""
-        if self.messages.oldest_key() != key:
-            self._drop_oldest()
-            return
-        # The key that came first has the newest message: it goes to the end, as if it had come again.
+    def _move_to_end(self):
+        """The key that came first has the newest message: it waits as if it had come only now.
+
+        Returns:
+            The position of the message.
+        """
+        key = self.messages.oldest_key()
         size = self.messages.oldest_size()
         message = self.messages.pop()
         self.messages.push_keyed(message, size, key)
-        self._positions[key] = self.messages.first + self.messages.count - 1
+        self._positions[key] = position = self.messages.first + self.messages.count - 1
+        return position
 
     cdef bint _has_room(self, size_t size):
         """One message always fits: what is larger than all the room is bounded by the connection's `max_size`."""
@@ -211,7 +224,7 @@ cdef class StreamQueue:
         )
 
 
-def stats_of(StreamQueue queue):
+def stats_of(StreamQueue queue not None):
     """Totals of a queue."""
     return StreamStats(
         name=queue.name,
@@ -233,16 +246,18 @@ def stats_of(StreamQueue queue):
 
 def check_stream_settings(maxsize, max_bytes, overflow, key, filter, name):
     """Refuse what a stream cannot be made with."""
-    if overflow not in _POLICIES:
+    if overflow not in (*_POLICIES,):
         raise ValueError(f"overflow must be one of {', '.join(map(repr, _POLICIES))}, not {overflow!r}")
     for word, bound in (("maxsize", maxsize), ("max_bytes", max_bytes)):
         if isinstance(bound, bool) or not isinstance(bound, int):
             raise TypeError(f"{word} must be an int, not {type(bound).__name__}")
-        if bound < 1:
-            raise ValueError(f"{word} must be 1 or more, not {bound}")
+        if not 1 <= bound <= sys.maxsize:
+            raise ValueError(f"{word} must be from 1 to {sys.maxsize}, not {bound}")
     for word, function in (("key", key), ("filter", filter)):
         if function is not None and not callable(function):
             raise TypeError(f"{word} must be a function of the message, not {type(function).__name__}")
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(f"{word} must be no coroutine function: it is called where nothing can be awaited")
     if key is not None and overflow != "latest":
         raise ValueError(f'key goes with overflow="latest" only: {overflow!r} does not tell messages apart')
     if name is not None and not isinstance(name, str):

@@ -105,14 +105,21 @@ cdef class StreamSource(WSListener):
         if queue.is_overflowing:
             queue.is_overflowing = False
             self.overflowed(queue)
+        elif queue.failure is not None:
+            # What comes from now on is for the others, or for `recv()`.
+            self._detach(queue)
+            self._loop.call_soon(self._wake_ended, queue)
         return 0
+
+    def _wake_ended(self, StreamQueue queue not None):
+        queue.wake()
 
     cdef int wake_streams(self) except -1:
         """The read is over: step the tasks that wait, in the order in which the streams were opened."""
         cdef StreamQueue queue
         cdef list queues = self._stream_queues
+        self._now = 0
         if queues is not None:
-            self._now = 0
             for queue in queues:
                 queue.wake()
         return 0
@@ -210,10 +217,11 @@ cdef class Stream:
 
     Iteration yields the messages. When the connection ends, those that wait come first; then iteration ends if it was
     closed with 1000, 1001 or without a code, and otherwise raises :exc:`ConnectionClosedError`. What ``key`` or
-    ``filter`` raised ends the stream in the same way, and nothing but the stream.
+    ``filter`` raised ends the stream in the same way, and nothing but the stream: it is raised once, and the stream is
+    closed then.
     """
 
-    def __cinit__(self, StreamQueue queue, StreamSource source):
+    def __cinit__(self, StreamQueue queue not None, StreamSource source not None):
         self._queue = queue
         self._source = source
 
@@ -256,6 +264,9 @@ cdef class Stream:
         if queue.is_closed:
             return
         queue.is_closed = True
+        if queue.failure is not None:
+            self._source.logger.error("stream %r ended and nobody received why", queue.name, exc_info=queue.failure)
+            queue.failure = None
         queue.shut(None)
         queue.clear()
         self._source._detach(queue)
@@ -269,9 +280,12 @@ cdef class Stream:
         self._close()
 
     def __del__(self):
-        if self._queue is not None and not self._queue.is_shut:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            self._close()
+        if self._queue is None or self._queue.is_closed:
+            return
+        is_forgotten, text = not self._queue.is_shut, f"unclosed {self!r}"
+        self._close()
+        if is_forgotten:   # last: warnings may be errors
+            warnings.warn(text, ResourceWarning, source=self)
 
     def _check_open(self):
         if self._queue.is_closed:
@@ -328,6 +342,8 @@ cdef class StreamOperation(Operation):
     """Takes the next message of a stream, or waits for it."""
 
     cdef bint advance(self) except -1:
+        if self._stream is None:
+            raise TypeError("made by the methods of a stream only")
         cdef StreamQueue queue = self._stream._queue
         cdef StreamSource source = self._stream._source
         if self._has_begun:
@@ -352,8 +368,12 @@ cdef class StreamOperation(Operation):
 
     cdef int _at_end(self) except -1:
         cdef StreamQueue queue = self._stream._queue
-        if queue.failure is not None:
-            raise queue.failure
+        cdef object failure = queue.failure
+        if failure is not None:
+            # Kept, it would refer to the frames of the consumer, and these to the stream.
+            queue.failure = None
+            self._stream._close()
+            raise failure
         if queue.is_closed:
             if self._is_iteration:
                 raise StopAsyncIteration
@@ -381,7 +401,7 @@ def _add_totals(totals, StreamQueue queue):
         counts[index] += count
 
 
-def second_consumer(StreamQueue queue):
+def second_consumer(StreamQueue queue not None):
     """The error for who would receive from a stream that has a consumer."""
     task = queue.waiter.waiting_task()
     name = task.get_name() if hasattr(task, "get_name") else "another coroutine"

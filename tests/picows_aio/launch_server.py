@@ -1,12 +1,15 @@
 """Runs a server of picows_aio until its standard input ends, and prints its port.
 
-One argument: a JSON object with the way its handler receives, "nothing", "messages" or "fragments", the name of a loop,
-and settings of `serve`.
+One argument: a JSON object with the way its handler receives, "nothing", "messages", "fragments" or into a stream with
+the policy of that name, the name of a loop, and settings of `serve`.
 """
 
 import asyncio
+import dataclasses
 import json
+import operator
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from picows_aio import ServerConnection, serve
@@ -30,7 +33,27 @@ async def receive_fragments(connection: ServerConnection) -> None:
     await connection.wait_closed()
 
 
-HANDLERS = {"nothing": receive_nothing, "messages": receive_messages, "fragments": receive_fragments}
+def receive_into_stream(overflow: str) -> Callable[[ServerConnection], Awaitable[None]]:
+    """Open a stream from which nobody takes; print its totals as JSON when the connection is closed."""
+    key = {"key": operator.itemgetter(0)} if overflow == "latest" else {}
+
+    async def handle(connection: ServerConnection) -> None:
+        async with connection.stream(overflow=overflow, maxsize=100, replay=True, **key) as stream:  # type: ignore[arg-type]
+            await connection.wait_closed()
+            print(json.dumps(dataclasses.asdict(stream.stats())), flush=True)
+
+    return handle
+
+
+HANDLERS = {
+    "nothing": receive_nothing,
+    "messages": receive_messages,
+    "fragments": receive_fragments,
+    **{
+        overflow: receive_into_stream(overflow)
+        for overflow in ("block", "drop_oldest", "drop_newest", "latest", "close")
+    },
+}
 
 
 async def run(receives: str, options: dict[str, Any]) -> None:

@@ -35,6 +35,11 @@ class Served:
         """Bytes of memory that are resident now."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE_SIZE
 
+    def read_line(self) -> str:
+        """The next line that the server prints."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
     def send_until_it_stalls(self, data: bytes, times: int) -> int:
         """Send the data again and again until the server takes no more; how many bytes it took."""
         self.sock.settimeout(_STALLED)
