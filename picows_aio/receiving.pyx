@@ -194,7 +194,7 @@ cdef class ReceivingEndpoint(Endpoint):
     def messages_waiting(self):
         """Messages that came and were not received yet, in streams too; of one that is received in fragments, those."""
         waiting = self._queue.count + (0 if self._streamed is None else self._streamed.parts())
-        for queue in self._stream_queues or ():
+        for queue in self._open_queues():
             waiting += (<StreamQueue> queue).depth()
         return waiting
 

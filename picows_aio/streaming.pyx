@@ -77,15 +77,18 @@ cdef class StreamSource(WSListener):
         raise NotImplementedError
 
     def stream_stats(self):
-        """The :class:`StreamStats` of the streams that are open."""
-        return tuple(stats_of(queue) for queue in self._stream_queues or ())
+        """The :class:`StreamStats` of the streams that are not closed, also after the end of the connection."""
+        return tuple(stats_of(queue) for queue in self._open_queues())
 
     def stream_totals(self):
         """Messages received, delivered, dropped and filtered by all streams there ever were, by their policy."""
         totals = {policy: list(counts) for policy, counts in (self._closed_totals or {}).items()}
-        for queue in (*(self._stream_queues or ()), *(self._last_queues or ())):
+        for queue in self._open_queues():
             _add_totals(totals, queue)
         return {policy: tuple(counts) for policy, counts in totals.items()}
+
+    def _open_queues(self):
+        return (*(self._stream_queues or ()), *(self._last_queues or ()))
 
     def _names(self):
         return ", ".join(repr((<StreamQueue> queue).name) for queue in self._stream_queues or ())
@@ -269,8 +272,9 @@ cdef class Stream:
         self._close()
 
     def __del__(self):
-        if self._queue is not None and not self._queue.is_shut:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        if self._queue is not None and not self._queue.is_closed:
+            if not self._queue.is_shut:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
             self._close()
 
     def _check_open(self):
