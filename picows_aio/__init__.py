@@ -13,6 +13,7 @@ from picows.version import __version__
 
 if TYPE_CHECKING:
     from picows_aio.auth import basic_auth
+    from picows_aio.broadcast_report import BroadcastReport, SkippedConnection
     from picows_aio.broadcasting import broadcast
     from picows_aio.client import ClientConnection, connect, unix_connect
     from picows_aio.connection_stats import ConnectionStats
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from picows_aio.protocol import State
     from picows_aio.reconnect import backoff, process_exception
     from picows_aio.router import Router, route, unix_route
+    from picows_aio.send_policy import PushOutcome, PushStats, SendPolicy
     from picows_aio.server import Server, ServerConnection, serve, unix_serve
     from picows_aio.stream_listener import StreamListener
     from picows_aio.stream_queue import StreamStats
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BroadcastReport",
     "BytesLike",
     "ClientConnection",
     "Close",
@@ -120,13 +123,17 @@ __all__ = [
     "PayloadTooBig",
     "ProtocolError",
     "ProxyError",
+    "PushOutcome",
+    "PushStats",
     "Request",
     "RequestLineTooLong",
     "Response",
     "Router",
     "SecurityError",
+    "SendPolicy",
     "Server",
     "ServerConnection",
+    "SkippedConnection",
     "State",
     "StatusLike",
     "StatusLineTooLong",
@@ -179,6 +186,7 @@ if not TYPE_CHECKING:
     # All other names are exceptions.
     _HOMES = {
         "auth": "basic_auth",
+        "broadcast_report": "BroadcastReport SkippedConnection",
         "broadcasting": "broadcast",
         "client": "ClientConnection connect unix_connect",
         "connection_stats": "ConnectionStats",
@@ -189,6 +197,7 @@ if not TYPE_CHECKING:
         "protocol": "State",
         "reconnect": "backoff process_exception",
         "router": "Router route unix_route",
+        "send_policy": "PushOutcome PushStats SendPolicy",
         "server": "Server ServerConnection serve unix_serve",
         "stream_listener": "StreamListener",
         "stream_queue": "StreamStats",

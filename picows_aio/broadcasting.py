@@ -8,75 +8,171 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import picows
+from picows_aio.broadcast_report import BroadcastReport, SkippedConnection
 from picows_aio.connection import Connection
 from picows_aio.exceptions import ConcurrencyError
 from picows_aio.protocol import State
-from picows_aio.typing import BytesLike, DataLike
+from picows_aio.send_budget import SendBudget
+from picows_aio.send_policy import PushOutcome, SendPolicy
+from picows_aio.typing import DataLike
 
 __all__ = ["broadcast"]
 
+# For every connection: looking a member up in its enum takes longer than the rest.
+_SENT = PushOutcome.SENT
+_OVER = PushOutcome.OVER
+
 
 def broadcast(
-    connections: Iterable[Connection], message: DataLike, *, text: bool | None = None, raise_exceptions: bool = False
-) -> None:
+    connections: Iterable[Connection],
+    message: DataLike,
+    *,
+    text: bool | None = None,
+    raise_exceptions: bool = False,
+    policy: SendPolicy | None = None,
+) -> BroadcastReport:
     """Send a message to many connections, waiting for none of them.
 
     The message is encoded once, and connections without compression share one frame. A slow client delays nobody: what
-    it does not take waits in memory, until keepalive drops it. Connections that are not open are skipped.
+    it does not take waits in memory, until keepalive drops it, or as its policy says. Connections that are not open are
+    skipped.
 
     Args:
         connections: Connections, of servers or clients.
         message: A str is sent as text, bytes-like objects as binary.
         text: True sends bytes as text, False a str as binary.
         raise_exceptions: Raise what went wrong, after all connections had their turn, instead of logging it.
+        policy: What to do where too much waits to be sent; None: what each connection has as `send_policy`.
+
+    Returns:
+        How many were sent the message, who was skipped, and whose queue is too long.
 
     Raises:
-        TypeError: The message has another type.
+        TypeError: The message or the policy has another type.
         ExceptionGroup: With ``raise_exceptions``: one exception for each connection that was left out because it sends
-            a fragmented message (ConcurrencyError), or whose send failed (RuntimeError).
+            a fragmented message (ConcurrencyError), or whose send or whose policy's ``key`` failed (RuntimeError).
     """
     if not isinstance(message, str | bytes | bytearray | memoryview):
         raise TypeError("data must be str or bytes")
-    is_text = isinstance(message, str) if text is None else text
-    msg_type = picows.WSMsgType.TEXT if is_text else picows.WSMsgType.BINARY
-    payload = message.encode() if isinstance(message, str) else bytes(message)
-    plain, failures = _sort(connections, msg_type, payload)
-    result = picows.broadcast([connection.core_transport for connection in plain], msg_type, payload)
-    by_transport = {id(connection.core_transport): connection for connection in plain}
-    for transport, exc in result.failed:
+    if policy is not None and not isinstance(policy, SendPolicy):
+        raise TypeError(f"policy must be a SendPolicy or None, not {type(policy).__name__}")
+    delivery = _Delivery(message, isinstance(message, str) if text is None else text)
+    delivery.offer(connections, policy)
+    delivery.write()
+    report = delivery.report()
+    _tell(report, raise_exceptions)
+    return report
+
+
+class _Delivery:
+    """One message on its way to many connections."""
+
+    def __init__(self, message: DataLike, is_text: bool) -> None:
+        self._message = message
+        self._msg_type = picows.WSMsgType.TEXT if is_text else picows.WSMsgType.BINARY
+        self._payload = message.encode() if isinstance(message, str) else bytes(message)
+        self._keyed: tuple[SendPolicy | None, object] = (None, None)
+        self._plain: list[Connection] = []  # will share one frame
+        self._admitted: list[tuple[Connection, SendBudget]] = []
+        self._sent = self._kept = self._replaced = 0
+        self._skipped: list[SkippedConnection] = []
+        self._unwritten: set[Connection] = set()  # of those that were admitted, or have no policy
+
+    def offer(self, connections: Iterable[Connection], policy: SendPolicy | None) -> None:
+        """Serve the connections that need a frame of their own; remember those that can share one."""
+        is_open, plain = State.OPEN, self._plain
+        for connection in connections:
+            if connection.state is not is_open:
+                self._skipped.append(SkippedConnection(connection, PushOutcome.CLOSED))
+                continue
+            chosen = connection.send_policy if policy is None else policy
+            if chosen is not None:
+                if not self._is_admitted(connection, chosen):
+                    continue
+            elif connection.is_sending_fragments():
+                self._fail(connection, ConcurrencyError("sending a fragmented message"))
+                continue
+            if connection.protocol.extensions:
+                self._send_alone(connection)
+            else:
+                plain.append(connection)
+
+    def write(self) -> None:
+        """Write one frame to all connections that can share it."""
+        transports = [connection.core_transport for connection in self._plain]
+        result = picows.broadcast(transports, self._msg_type, self._payload)
+        self._sent += result.sent
+        if result.failed or result.skipped:
+            by_transport = {id(connection.core_transport): connection for connection in self._plain}
+            for transport, exc in result.failed:
+                self._fail_write(by_transport[id(transport)], exc)
+            for transport in result.skipped:
+                self._unwritten.add(connection := by_transport[id(transport)])
+                self._skipped.append(SkippedConnection(connection, PushOutcome.CLOSED))
+
+    def report(self) -> BroadcastReport:
+        """Count what was written; only then it is known who is over the mark."""
+        over = [
+            connection
+            for connection, budget in self._admitted
+            if connection not in self._unwritten and budget.written() is _OVER
+        ]
+        return BroadcastReport(self._sent, self._kept, self._replaced, tuple(self._skipped), tuple(over))
+
+    def _is_admitted(self, connection: Connection, policy: SendPolicy) -> bool:
+        """Whether the message is to be written; if not, what becomes of it is settled."""
+        budget = connection.send_budget()
+        try:
+            outcome = budget.admit(policy, not connection.is_sending_fragments())
+        except ConcurrencyError as exc:
+            self._fail(connection, exc)
+            return False
+        if outcome is _SENT:
+            self._admitted.append((connection, budget))
+            return True
+        if outcome is PushOutcome.KEPT:
+            self._keep(connection, budget, policy)
+        else:
+            self._skipped.append(SkippedConnection(connection, outcome))
+        return False
+
+    def _keep(self, connection: Connection, budget: SendBudget, policy: SendPolicy) -> None:
+        try:
+            outcome = budget.keep(self._msg_type, self._payload, self._key_for(policy))
+        except Exception as exc:  # of the policy's key function
+            error = RuntimeError("the key of the send policy failed")
+            error.__cause__ = exc
+            self._fail(connection, error)
+        else:
+            self._kept += 1
+            self._replaced += outcome is PushOutcome.REPLACED
+
+    def _key_for(self, policy: SendPolicy) -> object:
+        """Connections mostly share their policy: its key is asked for once."""
+        if policy is not self._keyed[0]:
+            self._keyed = (policy, None if policy.key is None else policy.key(self._message))
+        return self._keyed[1]
+
+    def _send_alone(self, connection: Connection) -> None:
+        try:
+            connection.send_nowait(self._msg_type, self._payload)
+            self._sent += 1
+        except Exception as exc:  # an extension's own
+            self._fail_write(connection, exc)
+
+    def _fail_write(self, connection: Connection, exc: Exception) -> None:
+        self._unwritten.add(connection)
         error = RuntimeError("failed to write message")
         error.__cause__ = exc
-        failures.append((by_transport[id(transport)], error))
-    _report(failures, raise_exceptions)
+        self._fail(connection, error)
+
+    def _fail(self, connection: Connection, exc: Exception) -> None:
+        self._skipped.append(SkippedConnection(connection, PushOutcome.FAILED, exc))
 
 
-_Failures = list[tuple[Connection, Exception]]
-
-
-def _sort(
-    connections: Iterable[Connection], msg_type: picows.WSMsgType, payload: BytesLike
-) -> tuple[list[Connection], _Failures]:
-    """Serve the connections that need a frame of their own; return those that can share one."""
-    plain: list[Connection] = []
-    failures: _Failures = []
-    for connection in connections:
-        if connection.state is not State.OPEN:
-            continue
-        if connection.is_sending_fragments():
-            failures.append((connection, ConcurrencyError("sending a fragmented message")))
-        elif connection.protocol.extensions:
-            try:
-                connection.send_nowait(msg_type, payload)
-            except Exception as exc:  # an extension's own
-                error = RuntimeError("failed to write message")
-                error.__cause__ = exc
-                failures.append((connection, error))
-        else:
-            plain.append(connection)
-    return plain, failures
-
-
-def _report(failures: _Failures, raise_exceptions: bool) -> None:
+def _tell(report: BroadcastReport, raise_exceptions: bool) -> None:
+    """Raise or log what went wrong; what a policy chose to do is in the report."""
+    failures = [(skip.connection, skip.exception) for skip in report.skipped if skip.exception is not None]
     if raise_exceptions and failures:
         raise ExceptionGroup("skipped broadcast", [exc for _, exc in failures])
     for connection, exc in failures:

@@ -106,6 +106,7 @@ _BETTER = {
     "TooManyFragments": "has max_fragments, and survives pickling",
     "WebSocketURI": "its repr leaves out the password",
     "basic_auth": "checks its arguments when called, keeps them out of messages; repeated credentials are 401, not 500",
+    "broadcast": "returns a report of who got the message; a policy decides about clients that do not keep up",
     "build_authorization_basic": "a colon in the user is ValueError",
     "build_extension": "refuses what is no token",
     "build_subprotocol": "refuses what is no token",

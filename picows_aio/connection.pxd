@@ -1,11 +1,10 @@
 """Connections: messages in, messages out."""
 
-from picows_aio.sending cimport SendingEndpoint
+from picows_aio.pushing cimport PushingEndpoint
 
 
-cdef class Connection(SendingEndpoint):
+cdef class Connection(PushingEndpoint):
     cdef:
-        object _write_limit
         object _ping_interval
         object _ping_timeout
         object _pings                     # PendingPings, made when first needed

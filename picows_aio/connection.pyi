@@ -4,7 +4,7 @@ from typing_extensions import disjoint_base
 
 from picows import WSFrame, WSTransport
 from picows_aio.connection_stats import ConnectionStats
-from picows_aio.sending import SendingEndpoint
+from picows_aio.pushing import PushingEndpoint
 from picows_aio.session import Session
 from picows_aio.typing import DataLike
 
@@ -12,7 +12,7 @@ def queue_bounds(max_queue: int | tuple[int | None, int | None] | None) -> tuple
 def write_bounds(write_limit: int | tuple[int, int | None]) -> tuple[int, int | None]: ...
 
 @disjoint_base
-class Connection(SendingEndpoint):
+class Connection(PushingEndpoint):
     def __init__(
         self,
         protocol: Session,

@@ -2,7 +2,7 @@
 """Connections: messages in, messages out.
 
 A `Connection` is a listener of the core, built in layers, a module each: `StreamSource`, what is known of it and how it
-ends (`Endpoint`), receiving, sending; here are the core's callbacks, pings, and what connects the layers. What
+ends (`Endpoint`), receiving, sending, pushing; here are the core's callbacks, pings, and what connects the layers. What
 `recv()`, `send()` and `async for` return are operations that finish in their first step whenever there is nothing to
 wait for.
 """
@@ -14,7 +14,7 @@ from picows.frame cimport WSFrame
 from picows.transport cimport WSTransport
 from picows_aio.endpoint cimport CLOSED, OPEN
 from picows_aio.messages cimport MessageQueue
-from picows_aio.sending cimport SendingEndpoint
+from picows_aio.pushing cimport PushingEndpoint
 
 from picows import WSProtocolError
 from picows_aio.connection_stats import ConnectionStats
@@ -50,7 +50,7 @@ def write_bounds(write_limit):
     return high, low
 
 
-cdef class Connection(SendingEndpoint):
+cdef class Connection(PushingEndpoint):
     """A WebSocket connection, of a client or of a server.
 
     Iterating over it yields messages until it is closed with code 1000 or 1001, or without one; any other end raises
@@ -126,6 +126,7 @@ cdef class Connection(SendingEndpoint):
         self._is_paused = False
         if self._pings is not None:
             self._pings.fail(self._closed_error())
+        self.close_pushes()
         self._wake_drainers()
         self.senders_end()
         self.wake_reader()

@@ -32,4 +32,5 @@ cdef class Endpoint(StreamSource):
 
     cdef bint is_open(self) except -1
     cdef bint is_sending_half(self)
+    cdef int finish_pushes(self) except -1
     cdef int senders_end(self) except -1

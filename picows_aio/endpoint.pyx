@@ -169,6 +169,7 @@ cdef class Endpoint(StreamSource):
         code = operator.index(code)
         if code == 0:   # an empty CLOSE frame, to the core
             raise ProtocolError("close code 0 must not be sent")
+        self.finish_pushes()
         try:
             self._transport.send_close(<WSCloseCode> <int> code, reason or None)
         except (ValueError, OverflowError) as exc:
@@ -257,6 +258,10 @@ cdef class Endpoint(StreamSource):
     cdef bint is_sending_half(self):
         """Whether a message is being sent in fragments."""
         return False
+
+    cdef int finish_pushes(self) except -1:
+        """A CLOSE frame is about to be sent: what was kept aside has to go before it."""
+        return 0
 
     cdef int senders_end(self) except -1:
         """Nothing can be sent any more: wake who waits for that."""

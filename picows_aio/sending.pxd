@@ -15,6 +15,7 @@ cdef class SendingEndpoint(ReceivingEndpoint):
 
     cdef bint _may_begin(self, bint has_turn) except -1
     cdef int _pass_turn(self) except -1
+    cdef int resume_pushes(self) except -1
     cdef int _leave_line(self, Waiter waiter) except -1
     cdef int _send_data(self, int opcode, object message, object compress, bint fin) except -1
 
@@ -25,3 +26,6 @@ cdef class SendOperation(Operation):
         object message
         object text
         object compress
+
+
+cdef int opcode_of(object message, object text) except -1

@@ -86,7 +86,7 @@ cdef class SendingEndpoint(ReceivingEndpoint):
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._take_turn()
             try:
-                self._send_data(_opcode(message, text), message, compress, True)
+                self._send_data(opcode_of(message, text), message, compress, True)
             finally:
                 self._pass_turn()
             await self._drain()
@@ -113,7 +113,7 @@ cdef class SendingEndpoint(ReceivingEndpoint):
         is_complete = False
         try:
             encoder = self._deflate if compress is not False else None
-            self._send_fragment(_opcode(first, text), first, encoder, True, False)
+            self._send_fragment(opcode_of(first, text), first, encoder, True, False)
             await self._drain()
             async for fragment in fragments:
                 if _fragment_kind(fragment) is not kind:
@@ -165,6 +165,8 @@ cdef class SendingEndpoint(ReceivingEndpoint):
 
     cdef int _pass_turn(self) except -1:
         """Something that kept messages from beginning is over: the first in the line has its turn."""
+        if not self._is_write_paused and not self._is_sending_fragments:
+            self.resume_pushes()
         if self._line and not self._is_turn_given and not self._is_write_paused and not self._is_sending_fragments:
             self._is_turn_given = True
             (<Waiter> self._line.popleft()).wake()
@@ -200,6 +202,10 @@ cdef class SendingEndpoint(ReceivingEndpoint):
         if drainers is not None:
             for drainer in drainers:
                 (<Waiter> drainer).wake()
+
+    cdef int resume_pushes(self) except -1:
+        """Less than the limit waits to be sent, and no message is half sent."""
+        return 0
 
     cdef bint is_sending_half(self):
         return self._is_sending_fragments
@@ -256,7 +262,7 @@ class _AsyncIterator:
         raise StopAsyncIteration
 
 
-cdef int _opcode(message, text) except -1:
+cdef int opcode_of(object message, object text) except -1:
     """TEXT or BINARY: what the type of a message, or of its first fragment, stands for, unless `text` says otherwise.
     """
     if text is None:
@@ -272,7 +278,7 @@ cdef class SendOperation(Operation):
         message = self.message
         self.message = None
         if endpoint._may_begin(False) and isinstance(message, (str, bytes, bytearray, memoryview)):
-            endpoint._send_data(_opcode(message, self.text), message, self.compress, True)
+            endpoint._send_data(opcode_of(message, self.text), message, self.compress, True)
             if not endpoint._is_write_paused:
                 return True
             self.delegate(endpoint._drain())

@@ -83,6 +83,10 @@ OUTPUT = {
         * 2,
         *[r'picows_server_stream_messages_(dropped|filtered)_total\{overflow="drop_oldest",service="echo"\} 0\.0'] * 2,
     ],
+    "aio/push_latest.py": [
+        r"/0: \d+ sent, \d+ replaced by newer ones, has the newest: True\.",
+        r"/0\.003: \d+ sent, [1-9]\d+ replaced by newer ones, has the newest: True\.",
+    ],
     "aio/reconnect.py": [
         r"Received 'news of connection 1'\.",
         r"The connection is lost: no close frame received or sent\.",

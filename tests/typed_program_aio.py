@@ -14,8 +14,10 @@ from picows_aio import (
     CloseCode,
     ConnectionClosed,
     Headers,
+    PushOutcome,
     Request,
     Response,
+    SendPolicy,
     Server,
     ServerConnection,
     State,
@@ -27,6 +29,7 @@ from picows_aio import (
     unix_connect,
     unix_serve,
 )
+from picows_aio.asyncio.connection import Connection
 
 
 class Client(ClientConnection):
@@ -101,7 +104,17 @@ async def server() -> None:
     async with serve(handler, "localhost", 0, process_request=process_request, subprotocols=["a"]) as running:
         assert_type(running, Server)
         assert_type(running.connections, set[ServerConnection])
-        broadcast(running.connections, "to all", raise_exceptions=True)
+        report = broadcast(running.connections, "to all", raise_exceptions=True, policy=SendPolicy("latest", key=len))
+        assert_type(report.evicted, tuple[Connection, ...])
+        assert_type(await report.drained(1), tuple[Connection, ...])
+        for connection, outcome, exception in report.skipped:
+            assert_type(connection.push_stats().pushed, int)
+            assert_type(outcome, PushOutcome)
+            assert_type(exception, Exception | None)
+            assert_type(connection.push("x", policy=SendPolicy("evict", evict_after=1.5)), PushOutcome)
+            connection.send_policy = SendPolicy()
+            connection.send_policy = "block"  # type: ignore[assignment]
+        SendPolicy("drop")  # type: ignore[arg-type]
         await running.drain(30, spread=10)
     listening = await serve(handler, process_response=process_response, select_subprotocol=select_subprotocol)
     listening.close(code=CloseCode.SERVICE_RESTART)

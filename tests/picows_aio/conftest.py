@@ -3,11 +3,14 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from tests.picows_aio import observe
-from tests.support import require_peer
+from tests.picows_aio.pairs import open_pair
+from tests.picows_aio.pushing import NARROW, NarrowPair
+from tests.support import TlsContexts, require_peer
 
 Compare = Callable[..., None]
 
@@ -28,3 +31,15 @@ def compare() -> Iterator[Compare]:
             assert list(zip(expressions, ours, strict=True)) == list(zip(expressions, theirs, strict=True))
 
         yield run
+
+
+@pytest.fixture(params=["client", "server", "tls"])
+def narrow_pair(request: pytest.FixtureRequest, tls_contexts: TlsContexts) -> NarrowPair:
+    """`async with narrow_pair(**settings) as (connection, peer)`, with little room in the kernel between them."""
+
+    def open_it(**settings: Any) -> Any:
+        if request.param == "tls":
+            return open_pair("client", tls=tls_contexts, **NARROW, **settings)
+        return open_pair(request.param, **NARROW, **settings)
+
+    return open_it

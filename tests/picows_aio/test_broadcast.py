@@ -4,7 +4,15 @@ import asyncio
 
 import pytest
 
-from picows_aio import ConcurrencyError, broadcast, broadcasting
+from picows_aio import (
+    BroadcastReport,
+    ConcurrencyError,
+    PushOutcome,
+    SendPolicy,
+    SkippedConnection,
+    broadcast,
+    broadcasting,
+)
 from tests.picows_aio.sites import records, running
 
 
@@ -35,7 +43,7 @@ async def site(link):
 async def test_every_connection_gets_it(site, message, options, received):
     """Those with compression beside those without, and clients may broadcast too."""
     async with site.connect() as first, site.connect(compression=None) as second:
-        assert broadcast(site.server.connections, message, **options) is None
+        assert broadcast(site.server.connections, message, **options) == BroadcastReport(2, 0, 0, (), ())
         assert [await first.recv(), await second.recv()] == [received, received]
         broadcast(iter([first, second]), message, **options)
         assert [await connection.recv() for connection in site.server.connections] == [received, received]
@@ -53,8 +61,9 @@ async def test_other_types_are_refused(site, message):
 async def test_connections_that_are_not_open_are_left_out(site):
     async with site.connect() as left, site.connect() as stays:
         await left.close()
-        broadcast([left, stays], "x")
-        broadcast([], "x")
+        report = broadcast([left, stays], "x")
+        assert report == BroadcastReport(1, 0, 0, (SkippedConnection(left, PushOutcome.CLOSED),), ())
+        assert broadcast([], "x") == BroadcastReport(0, 0, 0, (), ())
         (connection,) = site.server.connections
         assert await connection.recv() == "x"
 
@@ -72,7 +81,10 @@ async def test_a_connection_inside_a_fragmented_message_is_left_out(site, compre
         sending = asyncio.create_task(busy.send(fragments()))
         while not busy.is_sending_fragments():
             await asyncio.sleep(0)
-        broadcast([busy, other], "hello")
+        report = broadcast([busy, other], "hello")
+        ((skipped, outcome, exception),) = report.skipped
+        assert (report.sent, skipped, outcome) == (1, busy, PushOutcome.FAILED)
+        assert repr(exception) == "ConcurrencyError('sending a fragmented message')"
         assert records(caplog, "WARNING") == [("websockets.client", "skipped broadcast: sending a fragmented message")]
         with pytest.raises(ExceptionGroup, match=r"^skipped broadcast") as caught:
             broadcast([busy, other], "again", raise_exceptions=True)
@@ -107,7 +119,9 @@ async def test_a_write_that_fails_is_told(site, monkeypatch, caplog):
         (error,) = caught.value.exceptions
         assert (type(error), str(error)) == (RuntimeError, "failed to write message")
         assert isinstance(error.__cause__, OSError)
-        broadcast(site.server.connections, "x")
+        (skipped,) = broadcast(site.server.connections, "x", policy=SendPolicy()).skipped
+        assert (skipped.outcome, str(skipped.exception)) == (PushOutcome.FAILED, "failed to write message")
+        assert skipped.connection.push_stats().sent == 0
         assert records(caplog, "WARNING") == [("websockets.server", "skipped broadcast: failed to write message")]
 
 
