@@ -111,7 +111,7 @@ cdef class MergeState:
 
 
 cdef class Merge:
-    """Iterates over the messages of several connections; made by :func:`merge`."""
+    """Iterates over pairs of a connection and a message; made by :func:`picows_aio.merge`."""
 
     def __init__(self, connections, on_closed):
         self._state = MergeState(connections, on_closed)

@@ -27,7 +27,7 @@ cdef class StreamSource(WSListener):
         """Open a stream: an asynchronous iterator over all messages from now on, with a bounded queue of its own.
 
         While a stream is open messages go to streams only, to each of them. Open it with ``async with``, or close it
-        with :meth:`Stream.aclose`.
+        with :meth:`picows_aio.Stream.aclose`.
 
         Args:
             maxsize: Messages that may wait.
@@ -77,7 +77,7 @@ cdef class StreamSource(WSListener):
         raise NotImplementedError
 
     def stream_stats(self):
-        """The :class:`StreamStats` of the streams that are not closed, also after the end of the connection."""
+        """The :class:`picows_aio.StreamStats` of the streams that are not closed, also after the end of the connection."""
         return tuple(stats_of(queue) for queue in self._open_queues())
 
     def stream_totals(self):
