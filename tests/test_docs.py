@@ -87,3 +87,9 @@ def test_signatures_of_compiled_methods_have_types() -> None:
     signature = page[start : page.index("</dt>", start)]
     assert "WSMsgType" in signature
     assert "bool" in signature
+
+
+def test_inherited_methods_have_types_too() -> None:
+    page = Path(str(HTML), "reference", "aio", "connection.html").read_text(encoding="utf-8")
+    start = page.index('id="picows_aio.asyncio.connection.Connection.stream"')
+    assert "Hashable" in page[start : page.index("</dt>", start)]

@@ -411,7 +411,8 @@ def python_blocks(text: str, fence: str, end: str) -> list[str]:
 
 
 def test_the_programs_in_the_readme_run() -> None:
-    programs = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "```python", "```")
+    blocks = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "```python", "```")
+    programs = [block for block in blocks if "asyncio.run" in block]
     assert ["from picows_aio" in program for program in programs] == [True, False]
     for program in programs:
         assert program.count("9001") == 2

@@ -24,7 +24,8 @@ async def main() -> None:
     server = await ws_create_server(lambda request: Shouting(), "127.0.0.1", 0)
     async with asyncio.timeout(30), server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        transport, listener = await ws_connect(StreamListener, url)
+        listener = StreamListener()
+        transport, _ = await ws_connect(lambda: listener, url)
         async with listener.stream() as everything, listener.stream(overflow="latest") as newest:
             for word in ("how", "are", "you"):
                 transport.send(WSMsgType.TEXT, word)
