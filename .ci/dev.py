@@ -7,7 +7,7 @@ types      mypy --strict, and the stubs against the compiled modules
 hot        the Cython functions marked ``# hot`` stay off the interpreter
 sanitize   the C code under the address and undefined behaviour sanitizers
 docs       the documentation, without a warning
-bench      the benchmarks of examples/benchmark/
+bench      the benchmark beside other libraries, of the package as it is built in place
 peers      prepare under .peers/ what the interoperability tests talk to
 autobahn   the Autobahn testsuite against the example servers and clients
 """
@@ -91,8 +91,7 @@ def docs() -> None:
 
 
 def bench(*arguments: str) -> None:
-    for script in sorted(ROOT.glob("examples/benchmark/[!_]*.py")):
-        python(script, *arguments, PYTHONPATH=str(ROOT))
+    python("examples/benchmark/run.py", "--ours-python", sys.executable, *arguments)
 
 
 def peers() -> None:

@@ -23,6 +23,7 @@ SYSTEM_PROGRAMS = {  # what to look for, and the Debian package that has it
     "npm": (["npm"], "npm"),
     "chromium": (["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"], "chromium"),
     "strace": (["strace"], "strace"),
+    "valgrind": (["valgrind"], "valgrind"),
 }
 
 

@@ -34,6 +34,11 @@ cdef class WSListener:
         nothing else.
         """
 
+    cdef int deliver_frame(self, WSTransport transport, WSFrame frame) except -1:
+        """Call `on_ws_frame`."""
+        self.on_ws_frame(transport, frame)
+        return 0
+
     cpdef on_ws_disconnected(self, WSTransport transport):
         """The connection is gone. Called exactly once for each ``on_ws_connected``."""
 

@@ -445,7 +445,7 @@ cdef class ConnectionProtocol(TransportOwner):
             if self._on_frame is not None:
                 self._on_frame(transport, frame)  # hot: the user's callback
             else:
-                listener.on_ws_frame(transport, frame)
+                listener.deliver_frame(transport, frame)
             self._callback = NO_CALLBACK
             if frame.msg_type == WSMsgType.CLOSE:
                 self._after_close_frame(frame)

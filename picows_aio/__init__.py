@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from picows_aio.stream_listener import StreamListener
     from picows_aio.stream_queue import StreamStats
     from picows_aio.streaming import Stream
+    from picows_aio.subscription import Gap, StaleError, SubscriptionFailed, SubscriptionState, subscribe
     from picows_aio.typing import (
         BytesLike,
         Data,
@@ -94,6 +95,7 @@ __all__ = [
     "ExtensionName",
     "ExtensionParameter",
     "Frame",
+    "Gap",
     "HeaderLineTooLong",
     "Headers",
     "HeadersLike",
@@ -135,6 +137,7 @@ __all__ = [
     "Server",
     "ServerConnection",
     "SkippedConnection",
+    "StaleError",
     "State",
     "StatusLike",
     "StatusLineTooLong",
@@ -142,6 +145,8 @@ __all__ = [
     "StreamListener",
     "StreamStats",
     "Subprotocol",
+    "SubscriptionFailed",
+    "SubscriptionState",
     "TooManyFragments",
     "TooManyHeaders",
     "WebSocketException",
@@ -154,6 +159,7 @@ __all__ = [
     "process_exception",
     "route",
     "serve",
+    "subscribe",
     "unix_connect",
     "unix_route",
     "unix_serve",
@@ -203,6 +209,7 @@ if not TYPE_CHECKING:
         "stream_listener": "StreamListener",
         "stream_queue": "StreamStats",
         "streaming": "Stream",
+        "subscription": "Gap StaleError SubscriptionFailed SubscriptionState subscribe",
         "typing": "BytesLike Data DataLike ExtensionName ExtensionParameter LoggerLike Origin PathLike StatusLike"
         " Subprotocol",
     }

@@ -43,4 +43,5 @@ cdef class Operation:
     cdef int _step_inner(self, object sent) except -1
 
 
+cdef bint may_reuse(Operation operation)
 cdef int make_steppable(type cls) except -1

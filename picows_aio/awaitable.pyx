@@ -32,7 +32,13 @@ cdef extern from *:
         type->tp_as_async->am_send = send;
         type->tp_iternext = next;
     }
+    #ifdef Py_GIL_DISABLED
+    #define ws_holders(object) ((Py_ssize_t)1 << 30)   /* a count proves nothing while other threads run */
+    #else
+    #define ws_holders(object) Py_REFCNT(object)
+    #endif
     """
+    Py_ssize_t ws_holders(PyObject* object) noexcept
     void ws_set_step_slots(PyTypeObject* type, unaryfunc await_, iternextfunc next, sendfunc send) noexcept
 
 cdef enum:
@@ -406,6 +412,14 @@ cdef PyObject* step_next(PyObject* self) except? NULL:
     if value is not None:
         PyErr_SetObject(StopIteration, StopIteration(value) if isinstance(value, (tuple, BaseException)) else value)
     return NULL
+
+
+cdef bint may_reuse(Operation operation):
+    """Whether an operation that is done has no holder but the place where the caller found it; it is made anew."""
+    if ws_holders(<PyObject*> operation) != 2:   # that place, and the caller's variable
+        return False
+    operation.state = CREATED
+    return True
 
 
 cdef int make_steppable(type cls) except -1:

@@ -15,6 +15,7 @@ from picows.transport cimport WSTransport
 from picows_aio.endpoint cimport CLOSED, OPEN
 from picows_aio.messages cimport MessageQueue
 from picows_aio.pushing cimport PushingEndpoint
+from picows_aio.receiving cimport UNBOUNDED
 
 from picows import WSProtocolError
 from picows_aio.connection_stats import ConnectionStats
@@ -73,10 +74,11 @@ cdef class Connection(PushingEndpoint):
         self._loop = asyncio.get_running_loop()
         self._queue = MessageQueue()
         high, low = queue_bounds(max_queue)
-        self._is_bounded = high is not None
-        self._high = high or 0
+        self._high = UNBOUNDED if high is None else high
         self._low = low
-        if protocol.max_size is None:
+        if high is None:
+            self._high_bytes = UNBOUNDED
+        elif protocol.max_size is None:
             self._high_bytes = UNLIMITED_QUEUE_BYTES
         else:
             self._high_bytes = max(<size_t> LEAST_QUEUE_BYTES, <size_t> protocol.max_size)
@@ -99,6 +101,9 @@ cdef class Connection(PushingEndpoint):
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         """A frame arrived."""
+        self.deliver_frame(transport, frame)
+
+    cdef int deliver_frame(self, WSTransport transport, WSFrame frame) except -1:
         try:
             if frame.msg_type < WSMsgType.CLOSE:
                 self.receive(frame)
@@ -109,6 +114,7 @@ cdef class Connection(PushingEndpoint):
         except WSProtocolError as exc:
             self.on_read_end(transport)   # messages that came before the violation can still be answered
             transport.fail(exc)
+        return 0
 
     cpdef on_read_end(self, WSTransport transport):
         """All frames of a read are in the queue, or as many as fit."""

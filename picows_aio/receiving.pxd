@@ -9,6 +9,9 @@ from picows_aio.messages cimport FragmentedMessage, MessageQueue
 from picows_aio.stream_queue cimport StreamQueue
 
 
+cdef size_t UNBOUNDED
+
+
 cdef enum Format:
     MESSAGES   # the queue holds str and bytes, and FragmentedMessage objects
     VIEWS      # frames of whole messages, where nothing was to be done to them
@@ -27,8 +30,9 @@ cdef class ReceivingEndpoint(Endpoint):
         size_t _high                      # messages (fragments while streaming) above which reading pauses
         size_t _low
         size_t _high_bytes
-        bint _is_bounded
         size_t _discarded
+        RecvOperation _spare_recv         # done, and used again where nobody else holds it
+        NextOperation _spare_next
 
     cdef int receive(self, WSFrame frame) except -1
     cdef int _receive_part(self, WSFrame frame) except -1

@@ -10,10 +10,12 @@ import codecs
 from time import monotonic_ns
 
 cimport cython
+from cpython.bytes cimport PyBytes_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows_aio.assembly cimport MessageAssembler, is_whole_message
-from picows_aio.awaitable cimport Operation, Waiter, make_steppable
+from picows_aio.awaitable cimport Operation, Waiter, make_steppable, may_reuse
 from picows_aio.endpoint cimport CLOSED, Endpoint
 from picows_aio.messages cimport FragmentedMessage, MessageQueue, frame_of, new_frame, view_of, whole
 from picows_aio.stream_queue cimport StreamQueue
@@ -47,7 +49,11 @@ cdef class ReceivingEndpoint(Endpoint):
             ConcurrencyError: Another task receives, a stream is open, or a message was not taken whole from
                 ``recv_streaming()`` or ``frames()``.
         """
-        cdef RecvOperation operation = RecvOperation.__new__(RecvOperation)
+        cdef RecvOperation operation = self._spare_recv
+        if operation is None or not may_reuse(operation):
+            operation = RecvOperation.__new__(RecvOperation)
+        self._spare_recv = None
+        operation.has_begun = False
         operation.endpoint = self
         operation.decode = decode
         return operation
@@ -64,7 +70,11 @@ cdef class ReceivingEndpoint(Endpoint):
             return
 
     def __anext__(self):
-        cdef NextOperation operation = NextOperation.__new__(NextOperation)
+        cdef NextOperation operation = self._spare_next
+        if operation is None or not may_reuse(operation):
+            operation = NextOperation.__new__(NextOperation)
+        self._spare_next = None
+        operation.has_begun = False
         operation.endpoint = self
         return operation
 
@@ -217,8 +227,15 @@ cdef class ReceivingEndpoint(Endpoint):
                 frame.detach()
             return self._enqueue(frame, frame.payload_size)
         if frame.msg_type == WSMsgType.TEXT:
-            return self._enqueue(frame.get_payload_as_utf8_text(), frame.payload_size)
-        return self._enqueue(frame.get_payload_as_bytes(), frame.payload_size)
+            message = frame.get_payload_as_utf8_text()
+        else:
+            message = frame.get_payload_as_bytes()
+        if self._stream_queues is not None:
+            return self.offer_to_streams(message, frame.payload_size)
+        self._queue.push(message, frame.payload_size)
+        if self._queue.count <= self._high and self._queue.size <= self._high_bytes and self._streamed is None:
+            return 0
+        return self.check_bounds()
 
     cdef FragmentedMessage _under_way(self):
         """The message of which not all frames came, or None."""
@@ -249,8 +266,6 @@ cdef class ReceivingEndpoint(Endpoint):
             return Endpoint.is_over_bounds(self)
         if self._reader is not None and self._reader.gathers:
             return self._reader.is_full()
-        if not self._is_bounded:
-            return False
         if self._streamed is not None:
             size += self._streamed.size
             if self._streamed.parts() > self._high:
@@ -434,9 +449,14 @@ cdef class ReadOperation(Operation):
 cdef class RecvOperation(ReadOperation):
 
     cdef bint take(self) except -1:
-        self.value = self.endpoint._take()
-        if self.decode is None and not isinstance(self.value, (FragmentedMessage, WSFrame)):
+        cdef ReceivingEndpoint endpoint = self.endpoint
+        cdef object message = endpoint._take()
+        if self.decode is None and (PyBytes_CheckExact(message) or PyUnicode_CheckExact(message)):
+            endpoint._spare_recv = self
+            self.endpoint = None
+            self.value = message
             return True
+        self.value = message
         return self._convert()
 
     def _convert(self):
@@ -456,9 +476,14 @@ cdef class NextOperation(ReadOperation):
     """For iteration, which ends quietly when the connection was closed normally."""
 
     cdef bint take(self) except -1:
-        self.value = self.endpoint._take()
-        if isinstance(self.value, (FragmentedMessage, WSFrame)):
-            self.value = whole(self.value, None)
+        cdef ReceivingEndpoint endpoint = self.endpoint
+        cdef object message = endpoint._take()
+        if PyBytes_CheckExact(message) or PyUnicode_CheckExact(message):
+            self.value = message
+        else:
+            self.value = whole(message, None)
+        endpoint._spare_next = self
+        self.endpoint = None
         return True
 
     cdef int at_end(self) except -1:

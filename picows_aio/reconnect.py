@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Generator
 
-from picows_aio.exceptions import InvalidMessage, InvalidStatus
+from picows_aio.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 from picows_aio.settings import BACKOFF_FACTOR, BACKOFF_INITIAL_DELAY, BACKOFF_MAX_DELAY, BACKOFF_MIN_DELAY
 
 __all__ = ["backoff", "process_exception"]
@@ -14,18 +14,18 @@ _RETRIED_STATUSES = frozenset({500, 502, 503, 504})
 
 
 def process_exception(exc: Exception) -> Exception | None:
-    """Decide whether connecting again can help: the default of ``connect(process_exception=...)``.
+    """Decide whether connecting again can help: the default of ``process_exception=``.
 
-    It can after errors of the network (OSError, TimeoutError, a handshake that broke off) and after the statuses 500,
-    502, 503 and 504. All else is fatal.
+    It can after errors of the network (OSError, TimeoutError, a handshake that broke off), after the statuses 500, 502,
+    503 and 504, and after the end of a connection, however it ended. All else is fatal.
 
     Args:
-        exc: Why connecting failed.
+        exc: Why connecting failed, or why a connection ended.
 
     Returns:
         None to connect again, or the exception to raise.
     """
-    if isinstance(exc, OSError | TimeoutError):
+    if isinstance(exc, OSError | TimeoutError | ConnectionClosed):
         return None
     if isinstance(exc, InvalidMessage) and isinstance(exc.__cause__, EOFError):
         return None

@@ -111,6 +111,17 @@ OUTPUT = {
         r"Both streams have ended: \[\]\.",
         r"The newest replaced 2 messages\.",
     ],
+    "aio/subscribe.py": [
+        r"Connection 1 subscribes to 'EUR/USD'\.",
+        *[rf"Received 'quote {index} of connection 1'\." for index in (1, 2, 3)],
+        r"Something is missing: no close frame received or sent\.",
+        r"Connection 2 subscribes to 'EUR/USD'\.",
+        r"Received 'quote 1 of connection 2'\.",
+        r"Something is missing: no data for 0\.5 s\.",
+        r"Connection 3 subscribes to 'EUR/USD'\.",
+        *[rf"Received 'quote {index} of connection 3'\." for index in (1, 2, 3)],
+        r"There were 2 gaps; the subscription is open\.",
+    ],
     "aio/tls.py": [r"Connected with TLSv1\.[23]\.", r"The echo says 'nobody else can read this'\."],
     "aio/unix_socket.py": [r"Connected to .*/feed\.sock\.", r"The echo says 'no port was needed'\."],
     "aio/zero_copy_frames.py": [

@@ -15,6 +15,7 @@ from picows_aio import (
     CloseCode,
     ConnectionClosed,
     ConnectionStats,
+    Gap,
     Headers,
     Merge,
     PushOutcome,
@@ -28,11 +29,13 @@ from picows_aio import (
     StreamListener,
     StreamStats,
     Subprotocol,
+    SubscriptionState,
     basic_auth,
     broadcast,
     connect,
     merge,
     serve,
+    subscribe,
     unix_connect,
     unix_serve,
 )
@@ -131,6 +134,33 @@ async def consumers(first: ClientConnection, second: ClientConnection) -> None:
     listener = StreamListener(max_size=None)
     await ws_connect(lambda: listener, "ws://h/")
     assert_type(listener.stream(), Stream)
+
+
+async def introduce(connection: ClientConnection) -> None:
+    await connection.send("subscribe")
+
+
+def note_gap(gap: Gap) -> None:
+    assert_type(gap.reason, Exception)
+    assert_type(gap.lost_at, float)
+
+
+async def feed() -> None:
+    async with subscribe("wss://h/", on_open=introduce, stale_after=30, on_gap=note_gap, max_queue=100) as news:
+        assert_type(news, subscribe[str | bytes])
+        async for message in news:
+            assert_type(message, str | bytes)
+            await news.send(message)
+        assert_type(await anext(news), str | bytes)
+        assert_type(news.state, SubscriptionState)
+        assert_type(news.connection, ClientConnection | None)
+        assert_type(news.last_error, Exception | None)
+        assert_type(news.gaps, int)
+    async for item in subscribe("ws://h/", gaps="yield", on_open=lambda connection: None, on_state=print):
+        assert_type(item, str | bytes | Gap)
+    subscribe("ws://h/", gaps="raise")  # type: ignore[call-overload]
+    subscribe("ws://h/", on_gap=introduce)  # type: ignore[arg-type]
+    subscribe("ws://h/", stale_after="30")  # type: ignore[call-overload]
 
 
 async def server() -> None:

@@ -1,0 +1,131 @@
+"""The benchmark: this package beside its peers, in turns, on one machine.
+
+    python examples/benchmark/run.py --quick
+
+Makes an environment for each peer, compiles the native programs, measures case after case, and prints ratios.
+Needs Linux, a C compiler and two CPUs that have nothing else to do.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from suite import machine, native, peers, report, targets
+from suite.figures import compare
+from suite.measure import AGAIN, Bench, measure
+from suite.scenarios import Case, all_cases
+
+LOOPS = ("asyncio", "uvloop")
+CACHE = peers.ROOT / ".benchmark"
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    names = list(dict.fromkeys(case.scenario for case in all_cases(("asyncio",), quick=True)))
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="scenarios: " + ", ".join(names),
+    )
+    others = [peer for peer in peers.REQUIREMENTS if peer != "ours"]
+    parser.add_argument(
+        "--quick", action="store_true", help="few and short rounds, fewer connections: ratios are rough"
+    )
+    parser.add_argument("--scenario", nargs="+", choices=names, default=names, metavar="NAME", help="only these")
+    parser.add_argument("--label", nargs="+", default=[], help="only cases whose label contains one of these")
+    parser.add_argument("--peers", nargs="*", choices=others, default=others, help="whom to compare with; default all")
+    parser.add_argument("--loops", type=lambda text: tuple(text.split(",")), default=LOOPS, help="asyncio,uvloop")
+    parser.add_argument("--rounds", type=int, help="samples of each contender; default 15, with --quick 6")
+    parser.add_argument("--seconds", type=float, help="length of a sample; default 0.25, with --quick 0.05")
+    parser.add_argument("--json", type=Path, help="write all samples to this file")
+    parser.add_argument("--report", type=Path, help="write report.md, report.rst and charts to this folder")
+    parser.add_argument("--venvs", type=Path, default=CACHE, help="where environments are kept; default .benchmark/")
+    parser.add_argument(
+        "--ours-python",
+        type=Path,
+        help="run this checkout, built in place, with this interpreter",
+    )
+    options = parser.parse_args(arguments)
+    if not set(options.loops) <= set(LOOPS):
+        parser.error(f"--loops takes {','.join(LOOPS)}")
+    options.rounds = options.rounds or (6 if options.quick else 15)
+    options.seconds = options.seconds or (0.05 if options.quick else 0.25)
+    return options
+
+
+def prepare(options: argparse.Namespace) -> Bench:
+    """Environments, native programs, CPUs."""
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))  # contenders inherit it
+    folder = options.venvs.resolve()
+    programs = native.build(folder / "native", tell)
+    ours = options.ours_python and Path(os.path.abspath(options.ours_python))  # a link tells where the environment is
+    environments = peers.prepare(["ours", *options.peers], folder, ours, tell)
+    if "ours" not in environments:
+        sys.exit("without this package there is nothing to measure")
+    measured, other = machine.choose_cpus()
+    if measured == other:
+        tell("there is only one CPU: contenders and native programs share it")
+    restarts = 1 if options.quick else min(3, options.rounds)
+    return Bench(environments, programs, (measured, other), folder, options.rounds, restarts, options.seconds)
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(result: dict[str, Any]) -> None:
+    """The medians of a case, and their ratios to that of the first contender."""
+    contenders = result["contenders"]
+    first = next(iter(contenders.values()), None)
+    for name, samples in contenders.items():
+        if not name.endswith(AGAIN):
+            ratio = compare(first["values"], samples["values"])
+            value = report.format_value(statistics.median(samples["values"]) * report.scale(result))
+            cpu = f"{statistics.median(samples['cpu_us']):9.3f} µs CPU" if samples["cpu_us"] else ""
+            spread = f"first / this: {ratio.median:7.3f}  ({ratio.low:.3f} to {ratio.high:.3f})"
+            tell(f"  {name:20}{value:>14}   {spread:46}{cpu}")
+    if (noise := targets.noise(result)) is not None:
+        tell(f"  A/A: ±{noise:.3f}")
+
+
+def chosen_cases(options: argparse.Namespace) -> list[Case]:
+    return [
+        case
+        for case in all_cases(options.loops, options.quick)
+        if case.scenario in options.scenario
+        and (not options.label or any(part in case.label for part in options.label))
+    ]
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parse(arguments)
+    bench = prepare(options)
+    cases = chosen_cases(options)
+    document: dict[str, Any] = {
+        "machine": machine.describe(peers.ROOT) | {"rounds": f"{options.rounds} of {options.seconds} s"},
+        "versions": {peer: peers.versions(peer, each) for peer, each in bench.environments.items()},
+        "cases": [],
+    }
+    for number, case in enumerate(cases, 1):
+        tell(f"[{number}/{len(cases)}] {case.scenario}: {case.label}, {case.loop} ({report.UNITS[case.metric]})")
+        result = measure(case, bench, tell)
+        show(result)
+        document["cases"].append(result)
+        if options.json:  # after every case: an interrupted run loses nothing
+            options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    rows = targets.rows(document["cases"])
+    tell(f"targets reached: {targets.count_reached(rows)} of {len(rows)}")
+    for row in rows:
+        print("  ".join(row))
+    if options.report:
+        report.write(document, options.report)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

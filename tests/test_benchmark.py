@@ -1,0 +1,94 @@
+"""The benchmark runs: with this package alone, quickly, and with the shape of results that its report is made of."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = ROOT / "examples" / "benchmark" / "run.py"
+ARGUMENTS = ["--quick", "--peers", "--rounds", "2", "--seconds", "0.01", "--ours-python", sys.executable]
+CHOICE = [
+    "--loops",
+    "asyncio",
+    "--scenario",
+    "roundtrip",
+    "server_burst",
+    "idle",
+    "--label",
+    "256 B",
+    "16 x",
+    "no comp",
+]
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the native programs are for Linux"),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="the native programs take a C compiler"),
+]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run: results.json, and the report."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    places = ["--venvs", folder / "venvs", "--json", folder / "results.json", "--report", folder / "report"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
+    run = subprocess.run(
+        [sys.executable, PROGRAM, *ARGUMENTS, *CHOICE, *places],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "aio" in run.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(output: Path) -> dict[str, dict]:
+    """The case of each scenario."""
+    document = json.loads((output / "results.json").read_text())
+    assert document["machine"]["kernel"].startswith("Linux")
+    assert list(document["versions"]) == ["ours"]
+    return {case["scenario"]: case for case in document["cases"]}
+
+
+def test_clients_are_measured_beside_their_floor(results: dict[str, dict]) -> None:
+    contenders = results["roundtrip"]["contenders"]
+    assert list(contenders) == ["core", "aio", "aio async for", "C blocking", "C polling", "core (again)"]
+    for samples in contenders.values():
+        assert len(samples["values"]) == len(samples["cpu_us"]) == 2
+        assert all(value > 0 for value in samples["values"])
+
+
+def test_servers_are_measured_with_latencies(results: dict[str, dict]) -> None:
+    contenders = results["server_burst"]["contenders"]
+    assert {"core", "aio", "core coalesce", "C epoll"} <= contenders.keys()
+    for samples in contenders.values():
+        assert all(
+            p50 <= p99 <= p999
+            for p50, p99, p999 in zip(*map(samples["latencies"].get, ("p50", "p99", "p999")), strict=True)
+        )
+
+
+def test_memory_is_measured(results: dict[str, dict]) -> None:
+    assert {"core", "aio"} <= results["idle"]["contenders"].keys()
+
+
+def test_who_is_missing_is_named(results: dict[str, dict]) -> None:
+    assert results["roundtrip"]["skipped"]["websockets"] == "not installed"
+
+
+def test_the_report_has_a_chart_and_a_table_of_each_scenario(output: Path, results: dict[str, dict]) -> None:
+    markdown, rst = ((output / "report" / f"report.{suffix}").read_text() for suffix in ("md", "rst"))
+    for scenario in results:
+        assert (output / "report" / f"{scenario}.svg").read_text().startswith("<svg ")
+        assert f"\n## {scenario}\n" in markdown
+        assert f"\n{scenario}\n{'-' * len(scenario)}\n" in rst
+    assert "aio async for / core" in markdown
