@@ -223,9 +223,11 @@ cdef class ReceivingEndpoint(Endpoint):
         if not is_whole_message(frame) or self._extensions is not None or self._under_way() is not None:
             return self._receive_part(frame)
         if self._format == VIEWS and self._stream_queues is None:
-            if frame.payload_size < VIEW_COPY_SIZE:
+            if frame.payload_size >= VIEW_COPY_SIZE:
+                return self._enqueue(frame, frame.payload_size)
+            if frame.msg_type == WSMsgType.TEXT:
                 frame.detach()
-            return self._enqueue(frame, frame.payload_size)
+                return self._enqueue(frame, frame.payload_size)
         if frame.msg_type == WSMsgType.TEXT:
             message = frame.get_payload_as_utf8_text()
         else:
