@@ -140,7 +140,7 @@ cdef class Connection(PushingEndpoint):
         self._wake_close_waiters()
 
     def stats(self):
-        """Totals of the connection and its streams, a :class:`picows_aio.ConnectionStats`; all zero before it is open."""
+        """Totals of it and its streams, a :class:`picows_aio.ConnectionStats`, all zero before it is open."""
         core = None if self._transport is None else self._transport.stats()
         streams = self.stream_stats()
         fragments_size = 0 if self._streamed is None else self._streamed.size

@@ -77,7 +77,7 @@ cdef class StreamSource(WSListener):
         raise NotImplementedError
 
     def stream_stats(self):
-        """The :class:`picows_aio.StreamStats` of the streams that are not closed, also after the end of the connection."""
+        """The :class:`picows_aio.StreamStats` of the streams that are not closed, also when the connection is."""
         return tuple(stats_of(queue) for queue in self._open_queues())
 
     def stream_totals(self):
