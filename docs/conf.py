@@ -51,7 +51,14 @@ _OTHER_PACKAGES = (
 _BUILT_INS = r"[A-Za-z]*Error|Exception|Any|bool|bytearray|bytes|dict|float|int|list|memoryview|str|tuple"
 _ABSTRACT = r"AbstractContextManager|Buffer|Ellipsis|Iterable"
 _PRIVATE = r"picows_aio\.(Challenger|SupportsKeysAndGetItem|Session)"  # protocols in annotations, which nobody imports
-nitpick_ignore_regex = [("py:.*", _OTHER_PACKAGES), ("py:.*", _BUILT_INS), ("py:.*", _ABSTRACT), ("py:.*", _PRIVATE)]
+_ITERATORS = r"(Batch|Frame|View)Iterator"  # what they yield is told where they are returned
+nitpick_ignore_regex = [
+    ("py:.*", _ITERATORS),
+    ("py:.*", _OTHER_PACKAGES),
+    ("py:.*", _BUILT_INS),
+    ("py:.*", _ABSTRACT),
+    ("py:.*", _PRIVATE),
+]
 
 
 def typehints_fixup_module_name(module: str) -> str:

@@ -14,11 +14,17 @@ PACKAGES = [Path(__file__).resolve().parent.parent / name for name in ("picows",
 Signature = tuple[str, str | None]  # arguments in parentheses, and what is returned
 
 
+def bound_of(value: ast.expr) -> ast.expr:
+    """What a reader is told of an alias: of a type variable, its bound."""
+    bounds = [keyword.value for keyword in getattr(value, "keywords", []) if keyword.arg == "bound"]
+    return bounds[0] if bounds else value
+
+
 def read_stub(path: Path) -> dict[str, Signature]:
     """The signatures of one stub, by name: `function` or `Class.method`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     aliases = {
-        node.targets[0].id: node.value
+        node.targets[0].id: bound_of(node.value)
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.startswith("_")
     }
@@ -47,11 +53,13 @@ STUBS = {
 }
 
 
-def add_types(_app: Sphinx, what: str, name: str, *_event: Any) -> Signature | None:
+def add_types(_app: Sphinx, what: str, name: str, thing: Any, *_event: Any) -> Signature | None:
     """Handle autodoc-process-signature, for functions that a stub declares."""
     package, *path = name.split(".")
     if what == "method":
-        return STUBS.get((package, ".".join(path[-2:])))
+        # What is inherited has the name of the class it is declared in.
+        declared = getattr(thing, "__qualname__", "")
+        return STUBS.get((package, ".".join(path[-2:]))) or STUBS.get((package, declared))
     return STUBS.get((package, path[-1])) if what == "function" else None
 
 

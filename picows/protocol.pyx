@@ -425,7 +425,8 @@ cdef class ConnectionProtocol(TransportOwner):
             try:
                 self._deliver_frames()
                 was_paused = self._is_paused
-                if self._wants_read_end and self._state == OPEN and self._transport.frames_received > delivered:
+                # The listener may take more of the read meanwhile: then it has not been told the end of that.
+                while self._wants_read_end and self._state == OPEN and self._transport.frames_received > delivered:
                     delivered = self._transport.frames_received
                     self._call_on_read_end()
                     self._parser.settle_kept()

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     )
     from picows_aio.frames import Close, CloseCode, Frame, Opcode
     from picows_aio.http11 import Request, Response
-    from picows_aio.merging import merge
+    from picows_aio.merging import Merge, merge
     from picows_aio.protocol import State
     from picows_aio.reconnect import backoff, process_exception
     from picows_aio.router import Router, route, unix_route
@@ -117,6 +117,7 @@ __all__ = [
     "InvalidURI",
     "InvalidUpgrade",
     "LoggerLike",
+    "Merge",
     "MultipleValuesError",
     "NegotiationError",
     "Opcode",
@@ -199,7 +200,7 @@ if not TYPE_CHECKING:
         "datastructures": "Headers HeadersLike MultipleValuesError",
         "frames": "Close CloseCode Frame Opcode",
         "http11": "Request Response",
-        "merging": "merge",
+        "merging": "Merge merge",
         "protocol": "State",
         "reconnect": "backoff process_exception",
         "router": "Router route unix_route",

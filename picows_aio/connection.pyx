@@ -133,13 +133,14 @@ cdef class Connection(PushingEndpoint):
         self._wake_close_waiters()
 
     def stats(self):
-        """Totals of the connection and its streams, a :class:`ConnectionStats`; all zero before it is open."""
+        """Totals of it and its streams, a :class:`picows_aio.ConnectionStats`, all zero before it is open."""
         core = None if self._transport is None else self._transport.stats()
         streams = self.stream_stats()
+        fragments_size = 0 if self._streamed is None else self._streamed.size
         return ConnectionStats(
             state=self.state,
             messages_waiting=self.messages_waiting(),
-            bytes_waiting=self._queue.size + sum(stream.depth_bytes for stream in streams),
+            bytes_waiting=self._queue.size + fragments_size + sum(stream.depth_bytes for stream in streams),
             is_reading_paused=bool(self._is_paused),
             latency=self.latency,
             streams=streams,

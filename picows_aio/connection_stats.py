@@ -28,7 +28,7 @@ class ConnectionStats:
         pings_sent: PING frames sent.
         pings_received: PING frames received.
         write_backlog: Bytes accepted that the socket has not taken yet.
-        streams: The streams that are open.
+        streams: The streams that are not closed.
     """
 
     state: State

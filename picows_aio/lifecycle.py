@@ -99,6 +99,11 @@ class Server:
         return {connection for connection in self._handlers if connection.state is State.OPEN}
 
     @property
+    def served(self) -> tuple[ServerConnection, ...]:
+        """The connections whose handlers have not ended, also those that are closing or closed."""
+        return tuple(self._handlers)
+
+    @property
     def is_refusing(self) -> bool:
         """Whether upgrades are answered with 503: the server closes or drains."""
         return self._is_draining or self._close_task is not None

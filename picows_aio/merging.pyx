@@ -44,6 +44,8 @@ cdef class MergeState:
 
     cdef int _claim(self, ReceivingEndpoint endpoint) except -1:
         cdef MergedReader reader
+        if endpoint._loop is not self._loop:
+            raise RuntimeError("merge() was given a connection of another event loop")
         endpoint._begin_read(MESSAGES)
         reader = MergedReader.__new__(MergedReader)
         reader.endpoint = endpoint
@@ -109,7 +111,7 @@ cdef class MergeState:
 
 
 cdef class Merge:
-    """Iterates over the messages of several connections; made by :func:`merge`."""
+    """Iterates over pairs of a connection and a message; made by :func:`picows_aio.merge`."""
 
     def __init__(self, connections, on_closed):
         self._state = MergeState(connections, on_closed)
@@ -190,10 +192,13 @@ def merge(*connections, on_closed=None):
             other connections if that is caught.
 
     Raises:
-        TypeError: Something is no connection.
+        TypeError: Something is no connection, or `on_closed` no function.
         ConcurrencyError: A connection is given twice, or somebody receives from it.
+        RuntimeError: A connection belongs to another event loop.
     """
     for connection in connections:
         if not isinstance(connection, ReceivingEndpoint):
             raise TypeError(f"merge() takes connections, not {type(connection).__name__}")
+    if on_closed is not None and not callable(on_closed):
+        raise TypeError(f"on_closed must be a function of a connection and an error, not {type(on_closed).__name__}")
     return Merge(connections, on_closed)

@@ -209,7 +209,7 @@ cdef class ReceivingEndpoint(Endpoint):
     def messages_waiting(self):
         """Messages that came and were not received yet, in streams too; of one that is received in fragments, those."""
         waiting = self._queue.count + (0 if self._streamed is None else self._streamed.parts())
-        for queue in self._stream_queues or ():
+        for queue in self._open_queues():
             waiting += (<StreamQueue> queue).depth()
         return waiting
 
@@ -228,9 +228,11 @@ cdef class ReceivingEndpoint(Endpoint):
         if not is_whole_message(frame) or self._extensions is not None or self._under_way() is not None:
             return self._receive_part(frame)
         if self._format == VIEWS and self._stream_queues is None:
-            if frame.payload_size < VIEW_COPY_SIZE:
+            if frame.payload_size >= VIEW_COPY_SIZE:
+                return self._enqueue(frame, frame.payload_size)
+            if frame.msg_type == WSMsgType.TEXT:
                 frame.detach()
-            return self._enqueue(frame, frame.payload_size)
+                return self._enqueue(frame, frame.payload_size)
         if frame.msg_type == WSMsgType.TEXT:
             message = frame.get_payload_as_utf8_text()
         else:

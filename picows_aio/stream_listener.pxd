@@ -8,5 +8,6 @@ from picows_aio.streaming cimport StreamSource
 cdef class StreamListener(StreamSource):
     cdef:
         MessageAssembler _assembler
+        size_t _max_size   # bytes of a message
 
     cdef int _receive(self, WSFrame frame) except -1

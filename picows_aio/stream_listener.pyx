@@ -14,6 +14,9 @@ from picows_aio.streaming cimport StreamSource
 from picows import WSProtocolError
 from picows_aio.assembly import invalid_text
 from picows_aio.closed import closed_error, overflow_reason
+from picows_aio.exceptions import PayloadTooBig
+
+cdef size_t UNBOUNDED = <size_t> -1
 
 
 cdef class StreamListener(StreamSource):
@@ -28,9 +31,12 @@ cdef class StreamListener(StreamSource):
     """
 
     def __init__(self, max_size=2**20):
+        if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int)):
+            raise TypeError(f"max_size must be an int or None, not {type(max_size).__name__}")
         if max_size is not None and max_size < 1:
-            raise ValueError(f"max_size must be positive, not {max_size!r}")
+            raise ValueError(f"max_size must be 1 or more, not {max_size}")
         self._loop = asyncio.get_running_loop()
+        self._max_size = UNBOUNDED if max_size is None else max_size
         self._assembler = MessageAssembler(max_size, None)
 
     @property
@@ -46,6 +52,9 @@ cdef class StreamListener(StreamSource):
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         """Called by the core: a frame arrived."""
         if frame.msg_type >= WSMsgType.CLOSE:
+            if frame.msg_type == WSMsgType.CLOSE:
+                # No frame follows, so the core does not report the end of this read.
+                self._loop.call_soon(self._input_ended)
             return
         try:
             self._receive(frame)
@@ -65,11 +74,20 @@ cdef class StreamListener(StreamSource):
 
     cdef int _receive(self, WSFrame frame) except -1:
         if is_whole_message(frame) and self._assembler.current is None:
+            if <size_t> frame.payload_size > self._max_size:
+                self._refuse(frame.payload_size)
             if frame.msg_type == WSMsgType.TEXT:
                 return self.offer_to_streams(frame.get_payload_as_utf8_text(), frame.payload_size)
             return self.offer_to_streams(frame.get_payload_as_bytes(), frame.payload_size)
         message = self._assembler.add(frame)
         return 0 if message is None else self.offer_to_streams(message, self._assembler.completed_size)
+
+    def _refuse(self, size):
+        error = PayloadTooBig(size, self._max_size)
+        raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, str(error)) from error
+
+    def _input_ended(self):
+        self.wake_streams()
 
     def _fail(self, exc):
         self.wake_streams()   # messages that came before the violation can still be answered

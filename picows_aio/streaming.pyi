@@ -18,7 +18,7 @@ class StreamSource(WSListener):
         self,
         *,
         maxsize: int = 1024,
-        max_bytes: int = ...,
+        max_bytes: int = 2**24,
         overflow: _Overflow = "block",
         key: Callable[[Any], Hashable] | None = None,
         filter: Callable[[Any], object] | None = None,

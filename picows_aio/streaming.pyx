@@ -27,7 +27,7 @@ cdef class StreamSource(WSListener):
         """Open a stream: an asynchronous iterator over all messages from now on, with a bounded queue of its own.
 
         While a stream is open messages go to streams only, to each of them. Open it with ``async with``, or close it
-        with :meth:`Stream.aclose`.
+        with :meth:`picows_aio.Stream.aclose`.
 
         Args:
             maxsize: Messages that may wait.
@@ -77,15 +77,18 @@ cdef class StreamSource(WSListener):
         raise NotImplementedError
 
     def stream_stats(self):
-        """The :class:`StreamStats` of the streams that are open."""
-        return tuple(stats_of(queue) for queue in self._stream_queues or ())
+        """The :class:`picows_aio.StreamStats` of the streams that are not closed, also when the connection is."""
+        return tuple(stats_of(queue) for queue in self._open_queues())
 
     def stream_totals(self):
         """Messages received, delivered, dropped and filtered by all streams there ever were, by their policy."""
         totals = {policy: list(counts) for policy, counts in (self._closed_totals or {}).items()}
-        for queue in (*(self._stream_queues or ()), *(self._last_queues or ())):
+        for queue in self._open_queues():
             _add_totals(totals, queue)
         return {policy: tuple(counts) for policy, counts in totals.items()}
+
+    def _open_queues(self):
+        return (*(self._stream_queues or ()), *(self._ended_queues or ()))
 
     def _names(self):
         return ", ".join(repr((<StreamQueue> queue).name) for queue in self._stream_queues or ())
@@ -129,8 +132,8 @@ cdef class StreamSource(WSListener):
         cdef StreamQueue queue
         cdef list queues = self._stream_queues
         self._stream_queues = None
-        self._last_queues = queues
         if queues is not None:
+            self._ended_queues = [*(self._ended_queues or ()), *queues]
             for queue in queues:
                 queue.shut(None)
             for queue in queues:
@@ -199,14 +202,17 @@ cdef class StreamSource(WSListener):
         raise NotImplementedError
 
     cdef int _detach(self, StreamQueue queue) except -1:
-        """The stream is closed."""
-        if self._closed_totals is None:
-            self._closed_totals = {}
-        _add_totals(self._closed_totals, queue)
-        if self._last_queues is not None and queue in self._last_queues:
-            self._last_queues.remove(queue)
+        """The stream is closed, or has failed and takes no more messages."""
         if self._stream_queues is not None and queue in self._stream_queues:
             self._stream_queues = [other for other in self._stream_queues if other is not queue] or None
+        ended = [other for other in self._ended_queues or () if other is not queue]
+        if queue.is_closed:
+            if self._closed_totals is None:
+                self._closed_totals = {}
+            _add_totals(self._closed_totals, queue)
+        else:
+            ended.append(queue)
+        self._ended_queues = ended or None
         if not self.is_gone():
             self._streams_changed()
         return 0

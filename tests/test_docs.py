@@ -14,7 +14,9 @@ HTML = os.environ.get("DOCS_HTML")  # the folder that Sphinx wrote to
 CONNECTION_MEMBERS = (
     *("recv", "recv_streaming", "send", "ping", "pong", "close", "wait_closed", "id", "logger", "state", "subprotocol"),
     *("transport", "local_address", "remote_address", "latency", "close_code", "close_reason", "request", "response"),
+    *("stream", "frames", "views", "batches", "stats"),
 )
+STREAM_MEMBERS = ("recv", "aclose", "stats", "name", "received", "delivered", "dropped", "filtered", "high_water")
 pytestmark = pytest.mark.skipif(not HTML, reason="needs the built documentation: python .ci/dev.py docs")
 
 
@@ -58,7 +60,9 @@ def public_names() -> list[str]:
                 names += [f"{path}.{member.name}" for member in value]
             elif package is picows and isinstance(value, type):
                 names += [f"{path}.{member}" for member in vars(value) if not member.startswith("_")]
-    return [*names, *(f"picows_aio.asyncio.connection.Connection.{name}" for name in CONNECTION_MEMBERS)]
+    names += [f"picows_aio.asyncio.connection.Connection.{name}" for name in CONNECTION_MEMBERS]
+    names += [f"picows_aio.Stream.{name}" for name in STREAM_MEMBERS]
+    return [*names, "picows_aio.StreamListener.stream", "picows_aio.Merge.aclose", "picows_aio.metrics.ServerCollector"]
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +87,9 @@ def test_signatures_of_compiled_methods_have_types() -> None:
     signature = page[start : page.index("</dt>", start)]
     assert "WSMsgType" in signature
     assert "bool" in signature
+
+
+def test_inherited_methods_have_types_too() -> None:
+    page = Path(str(HTML), "reference", "aio", "connection.html").read_text(encoding="utf-8")
+    start = page.index('id="picows_aio.asyncio.connection.Connection.stream"')
+    assert "Hashable" in page[start : page.index("</dt>", start)]

@@ -43,14 +43,45 @@ OUTPUT = {
         r"The server received numbers with the sum 5050; close code 1000\.",
         r"The client closed with 1000\.",
     ],
+    "aio/fan_out.py": [
+        r"The journal has every reading, in order: True\.",
+        r"Alarms: 499, 999, 1499, 1999, 2499, 2999\.",
+        r"The last reading on the display: 2999 ALARM\.",
+        r"journal: 3000 taken, 0 dropped, 0 filtered\.",
+        r"display: \d+ taken, [1-9]\d+ dropped, 0 filtered\.",
+        r"alarms: 6 taken, 0 dropped, 2994 filtered\.",
+    ],
     "aio/health_check.py": [
         r"GET /healthz: HTTP/1\.1 200 OK",
         r"GET /: HTTP/1\.1 426 Upgrade Required",
         r"The echo says 'still a WebSocket server'\.",
     ],
+    "aio/merge_feeds.py": [
+        *[r"/(busy|calm|broken) has ended: received (1000 \(OK\)|1011 \(internal error\) out of order); then sent .*\."]
+        * 3,
+        r"Received 5 from /broken, 2000 from /busy, 5 from /calm\.",
+    ],
+    "aio/order_book.py": [
+        r"Of 20000 quotes [1-9]\d* were taken and [1-9]\d* replaced by newer ones\.",
+        r"At most 5 quotes waited: one of each symbol\.",
+        r"Quotes that were not the newest of their symbol when they were taken: 0\.",
+        r"The last quote of every symbol was seen: True\.",
+    ],
     "aio/producer.py": [
         r"The client received \['tick 0', 'tick 1', 'tick 2', 'tick 3', 'tick 4'\]\.",
         r"The server stops producing: received 1000 \(OK\) that is enough; then sent 1000 \(OK\) that is enough\.",
+    ],
+    "aio/prometheus_metrics.py": [
+        r'picows_server_connections\{service="echo"\} 1\.0',
+        *[r'picows_server_(messages|bytes)_waiting\{service="echo"\} 0\.0'] * 2,
+        r'picows_server_reading_paused\{service="echo"\} 0\.0',
+        r'picows_server_write_backlog_bytes\{service="echo"\} 0\.0',
+        *[r'picows_server_frames_(sent|received)_total\{service="echo"\} 10\.0'] * 2,
+        r'picows_server_bytes_sent_total\{service="echo"\} 30\.0',
+        r'picows_server_bytes_received_total\{service="echo"\} 70\.0',
+        *[r'picows_server_stream_messages_(received|delivered)_total\{overflow="drop_oldest",service="echo"\} 10\.0']
+        * 2,
+        *[r'picows_server_stream_messages_(dropped|filtered)_total\{overflow="drop_oldest",service="echo"\} 0\.0'] * 2,
     ],
     "aio/push_latest.py": [
         r"/0: \d+ sent, \d+ replaced by newer ones, has the newest: True\.",
@@ -73,6 +104,13 @@ OUTPUT = {
         *[r"A handler cleans up; its client got 1001\."] * 3,
         *[r"A client was told: received 1001 \(going away\) restart; then sent 1001 \(going away\) restart\."] * 3,
     ],
+    "aio/stream_listener.py": [
+        r"The client received \['HOW!', 'ARE!', 'YOU!'\]",
+        r"The newest is YOU!",
+        r"The server's stream has ended: 3 messages taken\.",
+        r"Both streams have ended: \[\]\.",
+        r"The newest replaced 2 messages\.",
+    ],
     "aio/subscribe.py": [
         r"Connection 1 subscribes to 'EUR/USD'\.",
         *[rf"Received 'quote {index} of connection 1'\." for index in (1, 2, 3)],
@@ -86,6 +124,10 @@ OUTPUT = {
     ],
     "aio/tls.py": [r"Connected with TLSv1\.[23]\.", r"The echo says 'nobody else can read this'\."],
     "aio/unix_socket.py": [r"Connected to .*/feed\.sock\.", r"The echo says 'no port was needed'\."],
+    "aio/zero_copy_frames.py": [
+        r"The sum of 50000 samples is 26200000\.",
+        r"Kept 10 arrays of channel 0; they begin with \[0, 100, 200, 300, 400, 500, 600, 700, 800, 900\]\.",
+    ],
     "async_callbacks.py": [
         *(["Tasks start eagerly."] if sys.version_info >= (3, 12) else []),
         r"Asked for the squares of 1, 2, 3, 4, 5; the answers came in the order \[1, 3, 5, 2, 4\]\.",
@@ -380,7 +422,8 @@ def python_blocks(text: str, fence: str, end: str) -> list[str]:
 
 
 def test_the_programs_in_the_readme_run() -> None:
-    programs = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "```python", "```")
+    blocks = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "```python", "```")
+    programs = [block for block in blocks if "asyncio.run" in block]
     assert ["from picows_aio" in program for program in programs] == [True, False]
     for program in programs:
         assert program.count("9001") == 2

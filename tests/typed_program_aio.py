@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, assert_type
 
 import picows_aio
+from picows import WSFrame, ws_connect
 from picows_aio import (
     ClientConnection,
     CloseCode,
     ConnectionClosed,
+    ConnectionStats,
     Gap,
     Headers,
+    Merge,
     PushOutcome,
     Request,
     Response,
@@ -22,11 +25,15 @@ from picows_aio import (
     Server,
     ServerConnection,
     State,
+    Stream,
+    StreamListener,
+    StreamStats,
     Subprotocol,
     SubscriptionState,
     basic_auth,
     broadcast,
     connect,
+    merge,
     serve,
     subscribe,
     unix_connect,
@@ -100,6 +107,33 @@ async def client(context: ssl.SSLContext) -> None:
     assert_type(await unix_connect("/path"), ClientConnection)
     await Following("ws://h/")
     connect(1)  # type: ignore[arg-type]
+
+
+async def consumers(first: ClientConnection, second: ClientConnection) -> None:
+    async with first.stream(overflow="latest", key=lambda message: message[:3], name="quotes") as stream:
+        assert_type(stream, Stream)
+        async for message in stream:
+            assert_type(message, str | bytes)
+        assert_type(await asyncio.create_task(stream.recv()), str | bytes)
+        assert_type(stream.stats(), StreamStats)
+        assert_type(stream.stats().oldest_age, float | None)
+    first.stream(overflow="drop")  # type: ignore[arg-type]
+    async for frame in first.frames(raw=True):
+        assert_type(frame, WSFrame)
+    async for view in first.views():
+        assert_type(view, memoryview)
+    async for batch in first.batches(max_messages=10):
+        assert_type(batch, list[str | bytes])
+    assert_type(first.stats(), ConnectionStats)
+    merged = merge(first, second, on_closed=lambda connection, error: print(connection.id, error.rcvd))
+    assert_type(merged, Merge[ClientConnection])
+    async for connection, message in merged:
+        assert_type(connection, ClientConnection)
+        assert_type(message, str | bytes)
+    merge([first, second])  # type: ignore[type-var]
+    listener = StreamListener(max_size=None)
+    await ws_connect(lambda: listener, "ws://h/")
+    assert_type(listener.stream(), Stream)
 
 
 async def introduce(connection: ClientConnection) -> None:

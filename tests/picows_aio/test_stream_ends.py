@@ -132,7 +132,7 @@ async def test_who_waits_in_several_streams_learns_of_the_end(connection: Connec
         connection.transport.abort()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(result) for result in results] == [ConnectionClosedError, ConnectionClosedError]
-        assert connection.stream_stats() == ()
+    assert connection.stream_stats() == ()
 
 
 async def test_a_handler_may_leave_its_loop_over_a_stream_by_the_end_of_the_connection() -> None:
@@ -250,7 +250,7 @@ async def test_what_comes_after_a_stream_ended_by_itself_is_for_recv(connection:
         feed_messages(connection, "1", "x", "3")
         assert await connection.recv() == "3"
         assert await stream.recv() == "1"
-        assert connection.stream_stats() == ()
+        assert connection.stream_stats() == (stream.stats(),)
         with pytest.raises(ValueError, match="invalid literal"):
             await stream.recv()
         feed_messages(connection, "4")
