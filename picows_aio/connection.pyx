@@ -113,11 +113,12 @@ cdef class Connection(SendingEndpoint):
     cpdef on_ws_disconnected(self, WSTransport transport):
         """TCP is gone: wake everybody."""
         self._set_state(CLOSED)
-        if self._close_deadline is not None:
-            self._close_deadline.cancel()
-            self._close_deadline = None
+        self._cancel_timers()
         if self._discarded:
-            self.logger.warning("%d frames that came after close() were over max_queue and dropped", self._discarded)
+            self.logger.warning(
+                "%d frames were dropped while the connection was closed: nobody received, and %d messages wait already",
+                self._discarded, self.messages_waiting(),
+            )
         self._is_paused = False
         if self._pings is not None:
             self._pings.fail(self._closed_error())

@@ -28,11 +28,13 @@ cdef class ReceivingEndpoint(Endpoint):
         size_t _low
         size_t _high_bytes
         bint _is_bounded
-        size_t _discarded
+        size_t _discarded                 # frames
 
     cdef int receive(self, WSFrame frame) except -1
     cdef int _receive_part(self, WSFrame frame) except -1
     cdef int _enqueue(self, object message, size_t size) except -1
+    cdef size_t _waiting_cost(self)
+    cdef bint _is_count_above(self, size_t mark)
     cdef int wake_reader(self) except -1
     cdef bint _has_input(self)
     cdef object _take(self)

@@ -10,12 +10,15 @@ import codecs
 from time import monotonic_ns
 
 cimport cython
+from libc.stdint cimport uint64_t
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows_aio.assembly cimport MessageAssembler, is_whole_message
 from picows_aio.awaitable cimport Operation, Waiter, make_steppable
 from picows_aio.endpoint cimport CLOSED, Endpoint
-from picows_aio.messages cimport FragmentedMessage, MessageQueue, frame_of, new_frame, view_of, whole
+from picows_aio.messages cimport (
+    OBJECT_OVERHEAD, FragmentedMessage, MessageQueue, frame_of, new_frame, view_of, whole,
+)
 from picows_aio.stream_queue cimport StreamQueue
 
 from picows import WSProtocolError
@@ -202,14 +205,13 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef int receive(self, WSFrame frame) except -1:
         """A data frame arrived."""
-        if self._stream_queues is None:
-            # Once something was dropped all that follows is: messages would be missing in the middle, or a context of
-            # deflate.
-            if self._discards and (self._discarded > 0 or self.is_over_bounds()):
-                self._discarded += 1
-                return 0
-            if self._format == FRAMES:
-                return self._enqueue(frame, frame.payload_size)
+        # Once something was dropped all that follows is: messages would be missing in the middle, or a context of
+        # deflate.
+        if self._discards and (self._discarded > 0 or (self._stream_queues is None and self.is_over_bounds())):
+            self._discarded += 1
+            return 0
+        if self._stream_queues is None and self._format == FRAMES:
+            return self._enqueue(frame, frame.payload_size)
         if not is_whole_message(frame) or self._extensions is not None or self._under_way() is not None:
             return self._receive_part(frame)
         if self._format == VIEWS and self._stream_queues is None:
@@ -243,7 +245,7 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef bint is_over_bounds(self):
         """Above the high mark parsing stops before the next frame, and the unparsed rest waits."""
-        cdef size_t size = self._queue.size
+        cdef size_t waiting
         cdef FragmentedMessage under_way
         if self._stream_queues is not None:
             return Endpoint.is_over_bounds(self)
@@ -251,24 +253,40 @@ cdef class ReceivingEndpoint(Endpoint):
             return self._reader.is_full()
         if not self._is_bounded:
             return False
-        if self._streamed is not None:
-            size += self._streamed.size
-            if self._streamed.parts() > self._high:
-                return True
-        elif self._reader is None:
+        waiting = self._waiting_cost()
+        if self._streamed is None and self._reader is None:
             under_way = self._under_way()   # a reader waits for the end of it
             if under_way is not None:
-                size += under_way.size
-        return self._queue.count > self._high or size > self._high_bytes
+                waiting += under_way.cost()
+        return waiting > self._high_bytes or self._is_count_above(self._high)
 
     cdef bint is_crowded(self):
         if self._stream_queues is not None:
             return Endpoint.is_crowded(self)
-        if self._queue.count > self._low or self._queue.size > self._high_bytes // 4:
-            return True
-        return self._streamed is not None and (
-            self._streamed.parts() > self._low or self._streamed.size > self._high_bytes // 4
-        )
+        return self._waiting_cost() > self._high_bytes // 4 or self._is_count_above(self._low)
+
+    cdef size_t _waiting_cost(self):
+        """Bytes of memory that what can be received holds."""
+        cdef size_t cost = self._queue.size + self._queue.overhead
+        if self._is_ending:
+            cost += self._queue.count * OBJECT_OVERHEAD   # their number is not bounded then
+        if self._streamed is not None:
+            cost += self._streamed.cost()
+        return cost
+
+    cdef bint _is_count_above(self, size_t mark):
+        """Whether more messages wait, or fragments of one that is streamed."""
+        if self._is_ending:
+            return False
+        return self._queue.count > mark or (self._streamed is not None and self._streamed.parts() > mark)
+
+    cdef uint64_t taken(self):
+        cdef uint64_t count = self._queue.first
+        if self._stream_queues is not None:
+            return Endpoint.taken(self)
+        if self._streamed is not None:
+            count += self._streamed.fragments - self._streamed.parts()
+        return count
 
     cdef int wake_reader(self) except -1:
         """All frames of a read are in the queue, or as many as fit: step who waits."""
@@ -537,7 +555,9 @@ cdef class BatchOperation(NextOperation):
     cdef bint is_full(self):
         cdef MessageQueue queue = self.endpoint._queue
         return (
-            queue.count >= self.max_messages or queue.size >= self.max_bytes or queue.size > self.endpoint._high_bytes
+            queue.count >= self.max_messages
+            or queue.size >= self.max_bytes
+            or queue.size + queue.overhead > self.endpoint._high_bytes
         )
 
     cdef str qualname(self):

@@ -1,7 +1,7 @@
 """Runs a server of picows_aio until its standard input ends, and prints its port.
 
-One argument: a JSON object with the way its handler receives, "nothing", "messages" or "fragments", the name of a loop,
-and settings of `serve`.
+One argument: a JSON object with the way its handler receives, "nothing", "messages", "fragments" or "close", the
+name of a loop, and settings of `serve`.
 """
 
 import asyncio
@@ -30,7 +30,17 @@ async def receive_fragments(connection: ServerConnection) -> None:
     await connection.wait_closed()
 
 
-HANDLERS = {"nothing": receive_nothing, "messages": receive_messages, "fragments": receive_fragments}
+async def close(connection: ServerConnection) -> None:
+    """Wait for the peer's CLOSE frame."""
+    await connection.close()
+
+
+HANDLERS = {
+    "nothing": receive_nothing,
+    "messages": receive_messages,
+    "fragments": receive_fragments,
+    "close": close,
+}
 
 
 async def run(receives: str, options: dict[str, Any]) -> None:

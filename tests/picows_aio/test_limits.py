@@ -93,9 +93,11 @@ async def test_other_sizes_are_refused(max_size: Any) -> None:
         connect("ws://127.0.0.1:1/", max_size=max_size)
 
 
-@pytest.mark.parametrize(("max_size", "count", "size"), [(2**22, 65_537, 64), (2**20, 60_000, 1), (2**20, 4_097, 255)])
+@pytest.mark.parametrize(
+    ("max_size", "count", "size"),
+    [(2**22, 65_537, 63), (2**20, 65_537, 1), (2**20, 65_537, 15), (2**20, 65_536, 16), (2**20, 4_097, 255)],
+)
 async def test_honest_streams_of_many_fragments_pass(side: str, max_size: int, count: int, size: int) -> None:
-    size = min(size, max_size // count)
     async with asyncio.timeout(30), open_pair(side, max_size=max_size) as (connection, peer):
         _write_fast(peer, count, size)
         assert len(await connection.recv()) == count * size
@@ -105,7 +107,7 @@ async def test_honest_streams_of_many_fragments_pass(side: str, max_size: int, c
 async def test_floods_of_fragments_do_not(side: str, size: int) -> None:
     """Each costs memory beside its payload, and that counts."""
     async with asyncio.timeout(30), open_pair(side, max_size=2**20) as (connection, peer):
-        _write_fast(peer, 70_000, size)
+        _write_fast(peer, 90_000, size)
         with pytest.raises(ConnectionClosedError, match="sent 1009") as raised:
             await _close_when_told(connection, peer)
         assert isinstance(raised.value.__cause__, TooManyFragments)
@@ -136,6 +138,33 @@ def test_two_million_empty_fragments_cost_no_memory(loop: str) -> None:
         answer, peak = served.flood(encode_frame(CONTINUATION, b"", fin=False, key=b"1234") * 10_000, 200)
         assert answer[2:4] == (1009).to_bytes(2, "big")
         assert peak - before < 2**22 + 2**21
+
+
+@needs_proc
+@pytest.mark.parametrize("loop", LOOP_FACTORIES)
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_fragmented_messages_that_wait_count_for_what_they_cost(loop: str, size: int) -> None:
+    """120 kB of payload a message, and 3 MiB of memory."""
+    with run_server("nothing", loop, ping_interval=None) as served:
+        before = served.resident_size()
+        sent = served.send_until_it_stalls(b"".join(_frames(60_000, size, b"1234")), 200)
+        assert sent < 2**24
+        assert served.resident_size() - before < 2**22 + 2**21
+
+
+@needs_proc
+@pytest.mark.parametrize("loop", LOOP_FACTORIES)
+@pytest.mark.parametrize("size", [0, 1, 2])
+@pytest.mark.parametrize("receives", ["nothing", "fragments"])
+def test_fragments_of_an_endless_message_wait_in_the_kernel(loop: str, size: int, receives: str) -> None:
+    """Where messages have no limit, those that nobody takes have one all the same."""
+    with run_server(receives, loop, max_size=None, max_queue=2**24, ping_interval=None) as served:
+        before = served.resident_size()
+        served.sock.sendall(encode_frame(BINARY, b"", fin=False, key=b"1234"))
+        fragments = encode_frame(CONTINUATION, b"ab"[:size], fin=False, key=b"1234") * 10_000
+        sent = served.send_until_it_stalls(fragments, 500)
+        assert sent < 2**24
+        assert served.resident_size() - before < 2**24 + 2**21
 
 
 @needs_proc
