@@ -234,6 +234,32 @@ async def test_any_byte_is_a_sign_of_life(side: str, answer: str) -> None:
         await asyncio.wait([receiving])
 
 
+async def test_pings_that_a_peer_never_answers_are_forgotten(side: str) -> None:
+    """It sends data, so it lives, maybe for years."""
+    async with asyncio.timeout(20), open_pair(side, ping_interval=0.002) as (connection, peer):
+        payloads = []
+        while len(payloads) < 60:
+            payloads.append((await peer.read_frame()).payload)
+            peer.write_frame(TEXT, "x")
+            await connection.recv()
+        for payload, is_known in ((payloads[0], False), (payloads[30], False), (payloads[-1], True)):
+            peer.write_frame(PONG, payload)
+            peer.write_frame(TEXT, "x")
+            await connection.recv()
+            assert (connection.latency > 0) == is_known
+
+
+async def test_forgetting_them_forgets_nobody_who_waits(side: str) -> None:
+    async with asyncio.timeout(20), open_pair(side, ping_interval=0.002) as (connection, peer):
+        pong = await connection.ping("mine")
+        payloads = []
+        while len(payloads) < 60:
+            payloads.append((await peer.read_frame()).payload)
+        assert not pong.done()
+        peer.write_frame(PONG, b"mine")
+        assert await pong > 0
+
+
 async def test_an_application_that_does_not_receive_is_told_so(side: str, caplog: pytest.LogCaptureFixture) -> None:
     settings = {"ping_interval": 0.05, "ping_timeout": 0.1, "max_queue": 4}
     async with asyncio.timeout(10), open_pair(side, **settings) as (connection, peer):
