@@ -1,6 +1,7 @@
 """What a peer may make a connection hold: sizes, fragments, and text that is no text."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from picows_aio import ConnectionClosedError, PayloadTooBig, ProtocolError, TooManyFragments
 from picows_aio.asyncio.connection import Connection
 from tests.conftest import LOOP_FACTORIES
-from tests.picows_aio.pairs import SIDES, open_pair, parked
+from tests.picows_aio.pairs import SIDES, open_both, open_pair, parked
 from tests.picows_aio.served import needs_proc, run_server
 from tests.support import BINARY, CONTINUATION, PING, TEXT, RawPeer, encode_frame
 
@@ -69,6 +70,31 @@ async def test_a_larger_message_closes_with_1009(
         frame = await peer.read_frame()
         assert (frame.close_code, frame.close_reason) == (1009, reason)
         peer.half_close()
+        with pytest.raises(ConnectionClosedError, match=f"sent 1009 .message too big. {reason}") as raised:
+            await reading
+        cause = raised.value.__cause__
+        assert isinstance(cause, PayloadTooBig)
+        assert str(cause) == reason
+        assert str((cause.size, cause.max_size, cause.current_size)) == attributes
+
+
+COMPRESSED_TOO_BIG: list[tuple[list[int], str, str]] = [
+    ([1001], "frame exceeds limit of 1000 bytes", "(None, 1000, None)"),
+    ([600, 401], "frame after reading 600 bytes exceeds limit of 1000 bytes", "(None, 1000, 600)"),
+    ([1000, 1], "frame after reading 1000 bytes exceeds limit of 1000 bytes", "(None, 1000, 1000)"),
+]
+
+
+@pytest.mark.parametrize(("sizes", "reason", "attributes"), COMPRESSED_TOO_BIG)
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_what_decompresses_to_more_closes_with_1009(
+    sizes: list[int], reason: str, attributes: str, streaming: bool
+) -> None:
+    """How much more is never found out."""
+    async with asyncio.timeout(10), open_both(max_size=1000) as (client, server):
+        reading = asyncio.create_task(_stream(server) if streaming else server.recv())
+        with contextlib.suppress(ConnectionClosedError):
+            await client.send([b"x" * size for size in sizes] if len(sizes) > 1 else b"x" * sizes[0])
         with pytest.raises(ConnectionClosedError, match=f"sent 1009 .message too big. {reason}") as raised:
             await reading
         cause = raised.value.__cause__
