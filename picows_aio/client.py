@@ -332,7 +332,12 @@ class connect:
                 await self.__aexit__(None, None, None)
 
     async def _wait_before_retry(self, exc: Exception, delays: Generator[float]) -> None:
-        error = self.process_exception(exc)
+        try:
+            error = self.process_exception(exc)
+        except Exception as refusal:  # the user's code
+            if refusal is not exc and refusal.__cause__ is None:
+                refusal.__cause__ = exc
+            raise
         if error is exc:
             raise exc
         if error is not None:
