@@ -10,11 +10,12 @@ import codecs
 from time import monotonic_ns
 
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows_aio.assembly cimport MessageAssembler, is_whole_message
-from picows_aio.awaitable cimport Operation, Waiter, make_steppable
+from picows_aio.awaitable cimport Operation, Waiter, is_abandoned, make_steppable, mark_coroutine_function
 from picows_aio.endpoint cimport CLOSED, Endpoint
 from picows_aio.messages cimport (
     OBJECT_OVERHEAD, FragmentedMessage, MessageQueue, frame_of, new_frame, view_of, whole,
@@ -56,10 +57,11 @@ cdef class ReceivingEndpoint(Endpoint):
         return operation
 
     def __aiter__(self):
-        return self if type(self).recv is ReceivingEndpoint.recv else self._iterate_overridden()
+        is_overridden = type(self).recv is not ReceivingEndpoint.recv or "recv" in getattr(self, "__dict__", ())
+        return self._iterate_overridden() if is_overridden else self
 
     async def _iterate_overridden(self):
-        """A subclass receives in its own way: iteration goes through that."""
+        """A subclass receives in its own way, or an object got another `recv`: iteration goes through that."""
         try:
             while True:
                 yield await self.recv()
@@ -304,6 +306,8 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef int _begin_read(self, Format format) except -1:
         """One reader at a time."""
+        if self._reader is not None and is_abandoned(<PyObject*> self._reader):
+            self._reader = None
         if self._reader is not None:
             raise ConcurrencyError(
                 "cannot call recv or recv_streaming while another coroutine is already running recv or "
@@ -638,6 +642,7 @@ cdef class BatchIterator(MessageIterator):
         return operation
 
 
+mark_coroutine_function(ReceivingEndpoint.recv)
 make_steppable(RecvOperation)
 make_steppable(NextOperation)
 make_steppable(FragmentOperation)

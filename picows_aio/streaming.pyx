@@ -9,9 +9,10 @@ is dropped without `aclose()` gives its place up.
 import warnings
 from time import monotonic_ns
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 from picows.listener cimport WSListener
-from picows_aio.awaitable cimport Operation, Waiter, make_steppable
+from picows_aio.awaitable cimport Operation, Waiter, is_abandoned, make_steppable, mark_coroutine_function
 from picows_aio.messages cimport whole
 from picows_aio.stream_queue cimport StreamQueue
 
@@ -360,7 +361,7 @@ cdef class StreamOperation(Operation):
         cdef StreamSource source = self._stream._source
         if self._has_begun:
             queue.waiter = None
-        elif queue.waiter is not None:
+        elif queue.waiter is not None and not is_abandoned(<PyObject*> queue.waiter):
             raise second_consumer(queue)
         self._has_begun = True
         if queue.messages.count == 0 and not queue.is_shut and source._transport is not None:
@@ -400,6 +401,7 @@ cdef class StreamOperation(Operation):
         return "Stream.__anext__" if self._is_iteration else "Stream.recv"
 
 
+mark_coroutine_function(Stream.recv)
 make_steppable(StreamOperation)
 
 
