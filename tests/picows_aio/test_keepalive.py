@@ -110,11 +110,19 @@ def test_without_a_timeout_pings_go_on() -> None:
     assert line.failures == []
 
 
-@pytest.mark.parametrize(("interval", "timeout", "ends"), [(20, 20, 40), (20, 5, 25), (5, 20, 25), (5, 60, 65)])
-def test_a_silent_peer(interval: float, timeout: float, ends: float, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("interval", "timeout", "ends", "pings"), [(20, 20, 40, 1), (20, 5, 25, 1), (5, 20, 25, 4), (5, 60, 65, 12)]
+)
+def test_a_silent_peer(
+    interval: float, timeout: float, ends: float, pings: int, caplog: pytest.LogCaptureFixture
+) -> None:
     clock, line, _ = _start(interval, timeout)
+    line.received = 1234
     clock.run_until(1200)
-    message = f"keepalive ping timeout: no answer for {timeout:.1f} s; the peer was silent"
+    message = (
+        f"keepalive ping timeout: no answer for {timeout:.1f} s; "
+        f"the peer was silent (pings sent: {pings}; bytes received: none since, 1234 before)"
+    )
     assert line.failures == [(ends, 1011, "keepalive ping timeout", message)]
     assert clock.timers == []
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", message)]
