@@ -277,6 +277,27 @@ async def test_text_that_is_no_utf8_closes_with_1007(side: str, fragments: list[
         with pytest.raises(ConnectionClosedError, match="sent 1007") as raised:
             await reading
         assert isinstance(raised.value.__cause__, UnicodeDecodeError)
+        assert str(raised.value.__cause__) == "text is not valid UTF-8"
+
+
+BAD_COMPRESSED_TEXT = [
+    ([b"\xff"], "invalid start byte at position 0"),
+    ([b"abc\xc3"], "unexpected end of data at position 3"),
+    ([b"abc", b"d\xff"], "invalid start byte at position 4"),
+    ([b"abc\xe2", b"\x82", b"\x41"], "invalid continuation byte at position 3"),
+]
+
+
+@pytest.mark.parametrize(("fragments", "where"), BAD_COMPRESSED_TEXT)
+async def test_compressed_text_that_is_no_utf8_closes_with_1007(fragments: list[bytes], where: str) -> None:
+    """What was decompressed is still at hand: the reason says where."""
+    async with asyncio.timeout(10), open_both() as (client, server):
+        reading = asyncio.create_task(server.recv())
+        with contextlib.suppress(ConnectionClosedError):
+            await client.send(fragments if len(fragments) > 1 else fragments[0], text=True, compress=True)
+        with pytest.raises(ConnectionClosedError, match=f"sent 1007 .*text is not valid UTF-8: {where}") as raised:
+            await reading
+        assert isinstance(raised.value.__cause__, UnicodeDecodeError)
 
 
 @pytest.mark.parametrize("announced", [100, 2**19])
