@@ -117,7 +117,9 @@ class Keepalive:
         elif self._lag:
             why = f"the event loop stood still for {self._lag:.1f} s, and nothing came afterwards"
         else:
-            why = f"the peer was silent (pings sent: {self._pings}; bytes received: none since, {self._received} before)"
+            why = (
+                f"the peer was silent (pings sent: {self._pings}; bytes received: none since, {self._received} before)"
+            )
         message = f"keepalive ping timeout: no answer for {waited:.1f} s; {why}"
         self._connection.logger.warning("%s", message)
         self._connection.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout", TimeoutError(message))

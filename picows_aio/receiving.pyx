@@ -192,6 +192,10 @@ cdef class ReceivingEndpoint(Endpoint):
         await self.wait_closed()
         raise self._closed_error()
 
+    def deliver_now(self):
+        """Take what a pause has held back, which is over but would reach until the next turn of the loop."""
+        self._transport.deliver_held_back()
+
     def is_reading_paused(self):
         """Whether messages wait that the application does not receive, so that nothing more is read."""
         return bool(self._is_paused)

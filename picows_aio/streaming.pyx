@@ -190,8 +190,8 @@ cdef class StreamSource(WSListener):
         return count
 
     cdef int begin_ending(self) except -1:
-        """The closing handshake began. The peer's CLOSE frame is behind all that it has sent: how many messages wait does
-        not matter any more, only their bytes do.
+        """The closing handshake began. The peer's CLOSE frame is behind all that it has sent: how many messages wait
+        does not matter any more, only their bytes do.
         """
         cdef StreamQueue queue
         self._is_ending = True

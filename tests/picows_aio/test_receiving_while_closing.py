@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from picows_aio import ConnectionClosed, ConnectionClosedOK, ServerConnection, connect, serve
+from picows_aio import ConnectionClosed, ServerConnection, connect, serve
 from picows_aio.asyncio.connection import Connection
 from tests.conftest import LOOP_FACTORIES
 from tests.picows_aio.pairs import SIDES, open_pair, turns
@@ -95,11 +95,10 @@ async def test_a_reader_at_work_is_waited_for(side: str, caplog: pytest.LogCaptu
         assert (await peer.read_frame()).close_code == 1000
         ending = asyncio.create_task(_close_peer(peer))
         received = []
-        with pytest.raises(ConnectionClosedOK):
-            while True:
-                received.append(await connection.recv())
-                await turns(3)
-                assert connection.messages_waiting() <= 5
+        async for message in connection:
+            received.append(message)
+            await turns(3)
+            assert connection.messages_waiting() <= 5
         await asyncio.gather(closing, ending)
         assert [int(message[:6]) for message in received] == list(range(60))
         assert caplog.text == ""
@@ -211,64 +210,67 @@ async def test_fragments_that_are_streamed_come_to_their_end(side: str) -> None:
 
 
 async def test_a_stream_takes_more_than_its_maxsize_while_closing(side: str) -> None:
-    async with asyncio.timeout(20), open_pair(side) as (connection, peer):
-        async with connection.stream(maxsize=3) as stream:
-            for number in range(200):
-                peer.write_frame(TEXT, str(number))
-            await _until_paused(connection)
-            await _close_both(connection, peer)
-            assert [message async for message in stream] == [str(number) for number in range(200)]
-            assert stream.dropped == 0
+    async with asyncio.timeout(20), open_pair(side) as (connection, peer), connection.stream(maxsize=3) as stream:
+        for number in range(200):
+            peer.write_frame(TEXT, str(number))
+        await _until_paused(connection)
+        await _close_both(connection, peer)
+        assert [message async for message in stream] == [str(number) for number in range(200)]
+        assert stream.dropped == 0
 
 
 async def test_a_consumer_at_work_is_waited_for(side: str) -> None:
-    async with asyncio.timeout(20), open_pair(side) as (connection, peer):
-        async with connection.stream(maxsize=3, max_bytes=1000) as stream:
-            for number in range(200):
-                peer.write_frame(TEXT, f"{number:0100}")
-            await _until_paused(connection)
-            closing = asyncio.create_task(connection.close())
-            await peer.read_frame()
-            ending = asyncio.create_task(_close_peer(peer))
-            received = []
-            async for message in stream:
-                received.append(int(message))
-                await turns(3)
-            await asyncio.gather(closing, ending)
-            assert received == list(range(200))
-            assert (stream.dropped, stream.high_water) == (0, 7)
+    async with (
+        asyncio.timeout(20),
+        open_pair(side) as (connection, peer),
+        connection.stream(maxsize=3, max_bytes=1000) as stream,
+    ):
+        for number in range(200):
+            peer.write_frame(TEXT, f"{number:0100}")
+        await _until_paused(connection)
+        closing = asyncio.create_task(connection.close())
+        await peer.read_frame()
+        ending = asyncio.create_task(_close_peer(peer))
+        received = []
+        async for message in stream:
+            received.append(int(message))
+            await turns(3)
+        await asyncio.gather(closing, ending)
+        assert received == list(range(200))
+        assert (stream.dropped, stream.high_water) == (0, 7)
 
 
 async def test_a_stream_that_nobody_reads_drops_its_end_and_only_its_own(
     side: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with asyncio.timeout(20), open_pair(side, close_timeout=60) as (connection, peer):
-        async with (
-            connection.stream(maxsize=3, max_bytes=1000, name="idle") as idle,
-            connection.stream(maxsize=1000, name="roomy") as roomy,
-        ):
-            for number in range(200):
-                peer.write_frame(TEXT, f"{number:0100}")
-            await _until_paused(connection)
-            closing = asyncio.create_task(connection.close())
-            await peer.read_frame()
-            with caplog.at_level(logging.WARNING):
-                while connection.is_reading_paused():
-                    await asyncio.sleep(0)
-                while len(roomy) < 200:
-                    await asyncio.sleep(0)
-                assert await idle.recv() == f"{0:0100}"
-                peer.write_frame(TEXT, f"{200:0100}")
-                await _close_peer(peer)
-                await closing
-            assert connection.close_code == 1000
-            assert [int(message) async for message in idle] == [1, 2, 3, 4, 5, 6]
-            assert [int(message) async for message in roomy] == list(range(201))
-            assert (idle.dropped, roomy.dropped) == (194, 0)
-            assert (
-                "stream 'idle': 194 messages were dropped while the connection was closed: nobody received, and 6 wait "
-                "already"
-            ) in caplog.text
+    async with (
+        asyncio.timeout(20),
+        open_pair(side, close_timeout=60) as (connection, peer),
+        connection.stream(maxsize=3, max_bytes=1000, name="idle") as idle,
+        connection.stream(maxsize=1000, name="roomy") as roomy,
+    ):
+        for number in range(200):
+            peer.write_frame(TEXT, f"{number:0100}")
+        await _until_paused(connection)
+        closing = asyncio.create_task(connection.close())
+        await peer.read_frame()
+        with caplog.at_level(logging.WARNING):
+            while connection.is_reading_paused():
+                await asyncio.sleep(0)
+            while len(roomy) < 200:
+                await asyncio.sleep(0)
+            assert await idle.recv() == f"{0:0100}"
+            peer.write_frame(TEXT, f"{200:0100}")
+            await _close_peer(peer)
+            await closing
+        assert connection.close_code == 1000
+        assert [int(message) async for message in idle] == [1, 2, 3, 4, 5, 6]
+        assert [int(message) async for message in roomy] == list(range(201))
+        assert (idle.dropped, roomy.dropped) == (194, 0)
+        assert (
+            "stream 'idle': 194 messages were dropped while the connection was closed: nobody received, and 6 wait "
+            "already"
+        ) in caplog.text
 
 
 @needs_proc
