@@ -304,16 +304,18 @@ async def test_draining_nothing():
 
 
 async def test_upgrades_are_refused_while_draining():
-    async with started() as site, site.raw_peer() as peer:
-        connection = await site.connect()
+    """As long as there is a connection that is not closed yet."""
+    async with started() as site, site.raw_peer() as peer, site.raw_peer() as slow:
+        await slow.upgrade()
         draining = asyncio.create_task(site.server.drain(5, spread=0.5))
-        await asyncio.sleep(0)
+        assert (await slow.read_frame()).close_code == 1012
         peer.write_http_head("GET / HTTP/1.1", HANDSHAKE)
         head = await peer.read_http_head()
         assert (head.status, head.one("Retry-After")) == (503, "1")
         assert not draining.done()
+        slow.write_close(1012)
+        await slow.read_eof()
         await draining
-        await connection.wait_closed()
 
 
 async def test_what_is_open_at_the_deadline_is_dropped(caplog):
