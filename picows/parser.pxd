@@ -52,6 +52,7 @@ cdef class FrameParser:
     cdef bint has_unparsed(self)
 
     cdef bint _has_whole_frame(self) noexcept
+    cdef void _forget_target(self) noexcept
     cdef size_t _room(self, size_t kept)
     cdef int _received_aside(self, size_t size) except -1
     cdef int _fail(self, int status, const ws_frame_header* header) except -1

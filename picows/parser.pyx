@@ -64,6 +64,7 @@ cdef class FrameParser:
         """
         cdef size_t missing
         cdef size_t kept = 0 if self._rest is None else self._rest.size
+        self._forget_target()
         if self._is_delivering or self.is_held_back or least > self._room(kept):
             self._aside = ReadBuffer.allocate(max(least, <size_t> READ_SIZE))
             return memoryview(self._aside)
@@ -75,6 +76,11 @@ cdef class FrameParser:
             return memoryview(self._large_view)
         self._scratch = self._pool.peek()
         return self._scratch.writable_view(kept)
+
+    cdef void _forget_target(self) noexcept:
+        """What the loop asked for last may never have been read into: TLS transports ask before they know."""
+        self._aside = None
+        self._large_view = None
 
     cdef size_t _room(self, size_t kept):
         """Bytes that the next read can bring, behind those that are kept."""
@@ -270,6 +276,7 @@ cdef class FrameParser:
         cdef int64_t result, deadline = ws_clock_ns() + nanoseconds
         if self._large_payload is not None or self.is_held_back or self._is_delivering:
             return -EAGAIN
+        self._forget_target()
         self._scratch = self._pool.peek()
         skip += self._scratch.free_pos()
         target = self._scratch.buffer.data + skip

@@ -45,6 +45,7 @@ cdef class ConnectionProtocol(TransportOwner):
         Callback _callback              # what an exception now comes from
         object _postponed               # an exception of _deliver_more(), and what it came from
         Callback _postponed_callback
+        bint _has_failed                # nothing more of the read under way is delivered
         bint _has_received_close
         # The listener's callbacks, looked up once.
         unsigned int _hooks_version

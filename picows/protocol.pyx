@@ -330,7 +330,7 @@ cdef class ConnectionProtocol(TransportOwner):
 
         An exception waits until `on_read_end` is over: frames that came before it may still be answered.
         """
-        if self._callback != ON_READ_END or self._postponed is not None or not self._parser.has_unparsed():
+        if self._callback != ON_READ_END or self._has_failed or not self._parser.has_unparsed():
             return 0
         self._parser.settle_kept()
         self._callback = NO_CALLBACK
@@ -339,6 +339,7 @@ cdef class ConnectionProtocol(TransportOwner):
         except Exception as exc:   # the peer broke the protocol, or the user's code failed
             self._postponed = exc
             self._postponed_callback = self._callback
+            self._has_failed = True
         self._callback = ON_READ_END
         return 0
 
@@ -451,6 +452,7 @@ cdef class ConnectionProtocol(TransportOwner):
     def _raise_postponed(self):
         exception = self._postponed
         self._postponed = None
+        self._has_failed = False
         self._callback = self._postponed_callback
         raise exception
 
@@ -609,6 +611,7 @@ cdef class ConnectionProtocol(TransportOwner):
         cdef Callback callback = self._callback
         self._callback = NO_CALLBACK
         if callback == NO_CALLBACK:
+            self._has_failed = True   # the frame that is at fault must not be parsed again
             if has_delivered:
                 self._end_read_before_failure()
             self._parser_failed(exception)

@@ -77,7 +77,7 @@ cdef class MessageAssembler:
             try:
                 return payload.decode()
             except UnicodeDecodeError as exc:
-                raise invalid_text(exc) from exc
+                raise invalid_text(exc, exc.start) from exc
         if is_text:
             self._check_text(payload, frame.fin)
         if frame.fin and self.current is None:
@@ -92,7 +92,10 @@ cdef class MessageAssembler:
         try:
             self._text_decoder.decode(payload, is_last)
         except UnicodeDecodeError as exc:
-            raise invalid_text(exc) from exc
+            position = exc.start - len(self._text_decoder.getstate()[0])   # the decoder keeps half a character
+            if self.current is not None:
+                position += self.current.received()
+            raise invalid_text(exc, position) from exc
         if is_last:
             self._text_decoder = None
 
@@ -129,6 +132,11 @@ cdef class MessageAssembler:
         return message
 
 
-def invalid_text(exc):
-    """A WSProtocolError for text that is not UTF-8 (RFC 6455 section 8.1)."""
-    return WSProtocolError(WSCloseCode.INVALID_TEXT, f"text is not valid UTF-8: {exc.reason}")
+def invalid_text(exc, position):
+    """A WSProtocolError for text that is not UTF-8 (RFC 6455 section 8.1).
+
+    Args:
+        exc: What the decoder raised.
+        position: Bytes of the message before.
+    """
+    return WSProtocolError(WSCloseCode.INVALID_TEXT, f"text is not valid UTF-8: {exc.reason} at position {position}")

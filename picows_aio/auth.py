@@ -23,7 +23,7 @@ CheckCredentials = Callable[[str, str], Awaitable[bool] | bool]
 class Challenger(Protocol):
     """What authentication needs of a server's connection."""
 
-    username: str | None
+    username: str
 
     def respond(self, status: StatusLike, text: str) -> Response:
         """Create a response."""

@@ -1,5 +1,10 @@
 """Awaitables without a coroutine object, and waiters without a future."""
 
+from cpython.ref cimport PyObject
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* o) noexcept
+
 
 cdef enum OperationState:
     CREATED
@@ -46,3 +51,11 @@ cdef class Operation:
 
 cdef bint may_reuse(Operation operation)
 cdef int make_steppable(type cls) except -1
+cdef int mark_coroutine_function(object function) except -1
+
+
+cdef inline bint is_abandoned(PyObject* parked, Py_ssize_t holders=1) noexcept:
+    """Whether an attribute is all that holds a parked operation, or its waiter: who stepped it by hand has dropped it.
+    (A task holds what it waits for.) `holders` counts those that hold it without waiting.
+    """
+    return Py_REFCNT(parked) == holders

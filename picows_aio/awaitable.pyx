@@ -8,6 +8,7 @@ once, in the caller's turn of the loop, instead of scheduling that.
 """
 
 import asyncio
+import inspect
 
 cimport cython
 from cpython.object cimport PyTypeObject
@@ -40,6 +41,13 @@ cdef extern from *:
     """
     Py_ssize_t ws_holders(PyObject* object) noexcept
     void ws_set_step_slots(PyTypeObject* type, unaryfunc await_, iternextfunc next, sendfunc send) noexcept
+
+cdef extern from *:
+    """
+    #define ws_set_function_code(function, code) \
+        do { Py_INCREF(code); Py_SETREF(((__pyx_CyFunctionObject *) (function))->func_code, (code)); } while (0)
+    """
+    void ws_set_function_code(object function, object code)
 
 cdef enum:
     RETURNED = 1    # what _step() made
@@ -435,4 +443,16 @@ cdef bint may_reuse(Operation operation):
 cdef int make_steppable(type cls) except -1:
     """Give a concrete operation class its C slots: they are inherited before they can be set in the base class."""
     ws_set_step_slots(<PyTypeObject*> cls, step_await, step_next, step_send)
+    return 0
+
+
+cdef int mark_coroutine_function(object function) except -1:
+    """Let a method that returns an operation pass for what it stands for, a coroutine function: for `unittest.mock`."""
+    if hasattr(inspect, "markcoroutinefunction"):
+        inspect.markcoroutinefunction(function)
+    else:
+        # Python 3.11 has no other way to say so, and Cython's functions none to change their code.
+        code = function.__code__
+        code = code.replace(co_flags=code.co_flags | inspect.CO_COROUTINE)
+        ws_set_function_code(function, code)
     return 0

@@ -37,14 +37,32 @@ _NEGOTIATED = frozenset({"sec-websocket-extensions", "sec-websocket-protocol"})
 class ClientConnection(Connection):
     """The client's side of a connection; made by :class:`connect`."""
 
+    _is_held_back = False
+
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """Called by the core: the opening handshake is complete."""
         super().on_ws_connected(transport)
         # Frames may have come with the response, a violation among them. Whoever awaits the connection runs in the next
         # turn of the loop; reading goes on in the one after that, so that what came before the violation is answered.
         transport.pause_reading()
+        self._is_held_back = True
         loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, transport.resume_reading)
+        loop.call_soon(loop.call_soon, self._begin_reading)
+
+    def _begin_reading(self) -> None:
+        if self._is_held_back:
+            self._is_held_back = False
+            assert self.core_transport is not None
+            self.core_transport.resume_reading()
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The asyncio transport; frames that were gathered are written out first."""
+        if self._is_held_back:
+            # Who pauses it at once does not want us to end that pause.
+            self._begin_reading()
+            self.deliver_now()
+        return super().transport
 
 
 class connect:
@@ -332,7 +350,12 @@ class connect:
                 await self.__aexit__(None, None, None)
 
     async def _wait_before_retry(self, exc: Exception, delays: Generator[float]) -> None:
-        error = self.process_exception(exc)
+        try:
+            error = self.process_exception(exc)
+        except Exception as refusal:  # the user's code
+            if refusal is not exc and refusal.__cause__ is None:
+                refusal.__cause__ = exc
+            raise
         if error is exc:
             raise exc
         if error is not None:

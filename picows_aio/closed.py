@@ -66,6 +66,13 @@ def overflow_reason(name: str) -> str:
     return f"stream {name} is full".encode(errors="replace")[:_MAX_REASON_SIZE].decode(errors="ignore")
 
 
+class _InvalidText(UnicodeDecodeError):
+    """Text that the core refused: the octets are not known any more, nor where they were."""
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 def _as_close(info: WSCloseInfo) -> Close:
     """A CLOSE frame in the terms of the API: 1005 stands for a frame without a code (RFC 6455 section 7.1.5)."""
     return Close(int(info.code) or CloseCode.NO_STATUS_RCVD, info.reason or "")
@@ -82,7 +89,7 @@ def _as_cause(exception: BaseException | None) -> BaseException | None:
     if sizes is not None:
         error = PayloadTooBig(int(sizes[1]), int(sizes[2]))
     elif int(exception.code) == CloseCode.INVALID_DATA:
-        error = UnicodeDecodeError("utf-8", b"", 0, 0, exception.message)  # the octets are not known any more
+        error = _InvalidText("utf-8", b"", 0, 0, exception.message)
     else:
         error = ProtocolError(exception.message)
     error.__cause__ = exception

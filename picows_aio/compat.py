@@ -189,7 +189,7 @@ class _Finder(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname == "websockets":
-            return ModuleSpec(fullname, self, is_package=True)
+            return ModuleSpec(fullname, self, origin="picows_aio", is_package=True)
         package, _, module = fullname.partition(".")
         if package != "websockets":
             return None
@@ -215,17 +215,22 @@ class _Finder(MetaPathFinder, Loader):
 
 def _top_level() -> ModuleType:
     package = importlib.import_module("picows_aio")
+    modules = {module.partition(".")[0] for module in _PRESENT if module}
 
     def get(name: str) -> object:
         value = getattr(package, name)
-        return importlib.import_module(f"websockets.{name}") if isinstance(value, ModuleType) else value
+        if not isinstance(value, ModuleType):
+            return value
+        if name not in modules:  # one that picows_aio uses itself
+            raise AttributeError(f"module 'websockets' has no attribute {name!r}")
+        return importlib.import_module(f"websockets.{name}")
 
     module = ModuleType("websockets", package.__doc__)
     names = {
         "__version__": WEBSOCKETS_VERSION,
         "__all__": package.__all__,
         "__getattr__": get,
-        "__dir__": package.__dir__,
+        "__dir__": lambda: sorted({*vars(module), *package.__all__, *modules}),
     }
     vars(module).update(names)
     return module

@@ -72,7 +72,7 @@ cdef class Connection(PushingEndpoint):
         self._loop = asyncio.get_running_loop()
         high, low = queue_bounds(max_queue)
         self._high = UNBOUNDED if high is None else high
-        self._low = low
+        self._low = UNBOUNDED if high is None else low
         if high is None:
             self._high_bytes = UNBOUNDED
         elif protocol.max_size is None:
@@ -117,11 +117,12 @@ cdef class Connection(PushingEndpoint):
     cpdef on_ws_disconnected(self, WSTransport transport):
         """TCP is gone: wake everybody."""
         self._set_state(CLOSED)
-        if self._close_deadline is not None:
-            self._close_deadline.cancel()
-            self._close_deadline = None
+        self._cancel_timers()
         if self._discarded:
-            self.logger.warning("%d frames that came after close() were over max_queue and dropped", self._discarded)
+            self.logger.warning(
+                "%d frames were dropped while the connection was closed: nobody received, and %d messages wait already",
+                self._discarded, self.messages_waiting(),
+            )
         self._is_paused = False
         if self._pings is not None:
             self._pings.fail(self._closed_error())

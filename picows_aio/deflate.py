@@ -14,6 +14,7 @@ from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSProtocolError
 from picows_aio.deflate_engines import Compressor, Decompressor, choose_encoders, load_engine
+from picows_aio.exceptions import PayloadTooBig
 from picows_aio.typing import BytesLike
 
 # RFC 7692 section 7.2.1: what an empty block without compression ends with; senders leave it out.
@@ -209,6 +210,7 @@ class DeflateCodec:
         return decompressor, output
 
     def _too_big(self, max_size: int) -> WSProtocolError:
-        before = f" after reading {self._received_size} bytes" if self._received_size else ""
-        limit = self._received_size + max_size
-        return WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, f"frame{before} exceeds limit of {limit} bytes")
+        cause = PayloadTooBig(None, max_size, self._received_size or None)
+        error = WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, str(cause))
+        error.__cause__ = cause
+        return error

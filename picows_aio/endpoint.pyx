@@ -19,6 +19,8 @@ from picows_aio.protocol import State
 from picows_aio.session import ConnectionLogger
 
 _STATES = tuple(State)
+_PATIENCE = 0.5   # seconds that a full connection which is being closed waits for somebody to receive
+_PATIENCE_WITH_READER = 2.0   # the same when somebody did
 
 
 cdef class Endpoint(StreamSource):
@@ -144,8 +146,9 @@ cdef class Endpoint(StreamSource):
     async def close(self, code=CloseCode.NORMAL_CLOSURE, reason=""):
         """Perform the closing handshake (RFC 6455 section 7.1.2) and wait for the end of the connection.
 
-        Idempotent. Messages that came before stay readable. After ``close_timeout`` seconds for everything the
-        connection is dropped.
+        Idempotent. Messages that the peer sent before its CLOSE frame can still be received: as many as the bound in
+        bytes lets wait, and any number by who receives meanwhile. Where nobody does, those above it are dropped, and
+        counted in the log. After ``close_timeout`` seconds for everything the connection is dropped.
 
         Args:
             code: Close code.
@@ -159,10 +162,7 @@ cdef class Endpoint(StreamSource):
                 code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
             self._start_close(code, reason)
         if self._state == CLOSING and self._transport is not None:
-            self._discards = True
-            if self._is_paused:
-                self._is_paused = False
-                self._transport.resume_reading()
+            self.begin_ending()
         await self.wait_closed()
 
     def _start_close(self, code, reason):
@@ -180,6 +180,33 @@ cdef class Endpoint(StreamSource):
     def _arm_close_deadline(self):
         if self._close_deadline is None and self._close_timeout is not None and self._state != CLOSED:
             self._close_deadline = self._loop.call_later(self._close_timeout, self._close_timed_out)
+
+    def _cancel_timers(self):
+        for timer in (self._close_deadline, self._patience):
+            if timer is not None:
+                timer.cancel()
+        self._close_deadline = self._patience = None
+
+    cdef int full_while_ending(self) except -1:
+        """Wait for who receives, but not for ever: whoever closes may be the only one who did."""
+        if self._patience is None:
+            seconds = _PATIENCE_WITH_READER if self._has_reader else _PATIENCE
+            if self._close_timeout is not None:
+                seconds = min(seconds, self._close_timeout / 4)
+            self._patience = self._loop.call_later(seconds, self._out_of_patience, self.taken())
+        return 0
+
+    def _out_of_patience(self, taken):
+        self._patience = None
+        if not self._is_paused:
+            return
+        if self.taken() != taken:
+            self._has_reader = True
+            self.full_while_ending()
+            return
+        self._discards = True
+        self._is_paused = False
+        self._transport.resume_reading()
 
     def _close_timed_out(self):
         if self._close_cause is None:

@@ -49,6 +49,7 @@ class Keepalive:
         "_loop",
         "_next_ping",
         "_pinged_at",
+        "_pings",
         "_received",
         "_timeout",
         "_timer",
@@ -63,6 +64,7 @@ class Keepalive:
         self._timeout = timeout
         self._received = 0  # bytes when the ping was sent whose answer is due
         self._pinged_at = 0.0
+        self._pings = 0  # sent since then, that one included
         self._due: float | None = None  # when a sign of life must have come
         self._lag = 0.0
         self._next_ping = loop.time() + interval
@@ -87,9 +89,11 @@ class Keepalive:
         if self._timeout is not None and (self._due is None or received > self._received):
             self._received = received
             self._pinged_at = now
+            self._pings = 0
             self._due = now + self._timeout
             self._lag = 0.0
         self._next_ping = now + self._interval
+        self._pings += 1
         self._connection.keepalive_ping()
 
     def _is_alive(self, now: float, due: float) -> bool:
@@ -113,7 +117,9 @@ class Keepalive:
         elif self._lag:
             why = f"the event loop stood still for {self._lag:.1f} s, and nothing came afterwards"
         else:
-            why = "the peer was silent"
+            why = (
+                f"the peer was silent (pings sent: {self._pings}; bytes received: none since, {self._received} before)"
+            )
         message = f"keepalive ping timeout: no answer for {waited:.1f} s; {why}"
         self._connection.logger.warning("%s", message)
         self._connection.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout", TimeoutError(message))

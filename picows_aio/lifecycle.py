@@ -26,7 +26,8 @@ Handler = Callable[["ServerConnection"], Awaitable[None]]
 
 _LEAST_SILENT_BOUND = 64  # transports that are kept before those that have closed are looked for
 _MAX_CONTROL_PAYLOAD = 125  # bytes, RFC 6455 section 5.5
-_CANCELLATION_TIMEOUT = 1.0  # seconds that a cancelled handler gets to return
+_MAX_GRACE = 1.0  # seconds of the deadline of drain() that cancelled handlers get to return
+_LEAST_GRACE = 0.05  # also where the deadline is 0: they return in the next turns of the loop
 
 
 class Server:
@@ -218,8 +219,9 @@ class Server:
         """Shut down so that clients come back elsewhere, and not all at once.
 
         Stops accepting; upgrades that are under way are answered with 503 and Retry-After. Connections are closed one
-        by one over ``spread`` seconds. What is still open at the deadline is dropped, and handlers that have not
-        returned are cancelled.
+        by one over ``spread`` seconds, sooner when none is left. Shortly before the deadline (a second, or a quarter of
+        it if that is less) what is still open is dropped, and handlers that have not returned are cancelled. Those that
+        ignore that are given up at the deadline: that is logged, and the server counts as closed without them.
 
         Args:
             deadline: Seconds for everything.
@@ -239,34 +241,50 @@ class Server:
         self._farewell = (code, reason)
         self._is_draining = True
         self._stop_accepting()
+        grace = min(_MAX_GRACE, deadline / 4)
         try:
-            async with asyncio.timeout(deadline):
-                await self._close_one_by_one(spread, code, reason)
+            async with asyncio.timeout(deadline - grace):
+                await self._close_one_by_one(min(spread, deadline - grace), code, reason)
                 self.close(code=code, reason=reason)
                 await self.wait_closed()
         except TimeoutError:
-            await self._drop_rest(deadline)
+            await self._drop_rest(deadline - grace, max(grace, _LEAST_GRACE))
 
     async def _close_one_by_one(self, spread: float, code: int, reason: str) -> None:
         connections = [*self.connections]
         random.shuffle(connections)  # not in the order in which they came, which is that of their next attempts
         async with asyncio.TaskGroup() as group:
+            closed = group.create_task(_wait_closed(connections))
             for connection in connections:
                 group.create_task(connection.close(code, reason))
-                await asyncio.sleep(spread / len(connections))
+                await asyncio.wait([closed], timeout=spread / len(connections))
+                if closed.done():
+                    break  # somebody else closed the others
 
-    async def _drop_rest(self, deadline: float) -> None:
+    async def _drop_rest(self, waited: float, grace: float) -> None:
+        """Time is up: drop connections, cancel handlers, and do not wait for those that ignore it."""
         left = dict(self._handlers)
-        self.logger.warning("%d handlers had not returned after %g s: dropping their connections", len(left), deadline)
+        self.logger.warning("%d handlers had not returned after %g s: dropping their connections", len(left), waited)
         for connection, task in left.items():
             connection.transport.abort()
             task.cancel()
-        self.close()
-        if left:
-            await asyncio.wait(left.values(), timeout=_CANCELLATION_TIMEOUT)
+        if self._close_task is None:
+            assert self._farewell is not None
+            self.close(True, *self._farewell)
+        assert self._close_task is not None
+        done, _ = await asyncio.wait([self._close_task], timeout=grace)
+        if not done:
+            self.logger.error(
+                "%d handlers ignore that they were cancelled: the server is closed without them", len(self._handlers)
+            )
+            self._close_task.cancel()
+            await asyncio.wait([self._close_task])
 
     async def wait_closed(self) -> None:
-        """Wait until the server is closed and all handlers have returned; cancelling the wait changes nothing."""
+        """Wait until the server is closed and all handlers have returned; cancelling the wait changes nothing.
+
+        After :meth:`drain` it does not wait for handlers that were given up.
+        """
         await self._closed.wait()
 
     # The rest of asyncio.Server
@@ -282,6 +300,8 @@ class Server:
     async def start_serving(self) -> None:
         """Accept connections, after ``serve(..., start_serving=False)``."""
         server = self._listening()
+        if self.is_refusing:
+            raise RuntimeError("the server is closed")
         if not server.is_serving():
             await server.start_serving()
             self._log_addresses()
@@ -310,6 +330,11 @@ class Server:
 def _check_farewell(code: int, reason: str) -> None:
     if len(Close(code, reason).serialize()) > _MAX_CONTROL_PAYLOAD:
         raise ProtocolError("control frame too long")
+
+
+async def _wait_closed(connections: Iterable[ServerConnection]) -> None:
+    for connection in connections:
+        await connection.wait_closed()
 
 
 async def _close_all(connections: Iterable[ServerConnection], code: int, reason: str) -> None:

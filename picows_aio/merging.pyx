@@ -9,7 +9,8 @@ each gives one message when its turn comes. Connections know of their reader, th
 import asyncio
 from collections import deque
 
-from picows_aio.awaitable cimport Operation, Waiter, make_steppable
+from cpython.ref cimport PyObject
+from picows_aio.awaitable cimport Operation, Waiter, is_abandoned, make_steppable
 from picows_aio.endpoint cimport CLOSED
 from picows_aio.messages cimport whole
 from picows_aio.receiving cimport MESSAGES, ReadOperation, ReceivingEndpoint
@@ -155,7 +156,7 @@ cdef class MergeOperation(Operation):
         cdef MergeState state = self._state
         if self._has_begun:
             state._waiter = None
-        elif state._waiter is not None:
+        elif state._waiter is not None and not is_abandoned(<PyObject*> state._waiter):
             raise ConcurrencyError("another coroutine iterates over this merge() already")
         self._has_begun = True
         self.value = state.next_pair()

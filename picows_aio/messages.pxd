@@ -6,6 +6,10 @@ from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 
 
+cdef enum:
+    OBJECT_OVERHEAD = 64   # bytes that a message or a fragment costs besides its payload: an object and its place
+
+
 cdef struct Slot:
     PyObject* message
     PyObject* key        # NULL, or what `replace` is looked up by
@@ -20,6 +24,7 @@ cdef class MessageQueue:
         size_t _head
         readonly size_t count
         readonly size_t size   # bytes
+        size_t overhead        # bytes that the fragments of messages cost besides
         uint64_t first         # position of the oldest message: messages are numbered in the order of arrival
         int64_t stamp          # nanoseconds: when what is pushed next arrived; 0 where nobody asks
 
@@ -42,7 +47,7 @@ cdef class FragmentedMessage:
         object _parts            # bytes; those taken by a streaming reader are gone
         size_t _received       # payload bytes, taken ones included
         size_t size            # bytes that wait
-        size_t _overhead       # bytes that the fragments cost besides their payload
+        size_t overhead        # bytes that these fragments cost besides their payload
         size_t fragments       # received, taken ones included
 
     cdef int add(self, bytes part, bint is_last) except -1
@@ -50,6 +55,7 @@ cdef class FragmentedMessage:
     cdef bint has_part(self)
     cdef size_t parts(self)
     cdef size_t received(self)
+    cdef size_t cost(self)
     cdef bytes join(self)
 
 

@@ -16,9 +16,8 @@ from picows_aio.exceptions import PayloadTooBig, TooManyFragments
 
 cdef enum:
     FIRST_CAPACITY = 4
-    FRAGMENT_OVERHEAD = 64   # bytes that a fragment costs besides its payload: an object and its place in a list
-    # times the message limit: honest streams of small fragments pass, floods of empty ones do not
-    OVERHEAD_FACTOR = 4
+    # times the message limit: 65,536 fragments always pass with a limit of 1 MiB, floods of empty ones do not
+    OVERHEAD_FACTOR = 5
     LEAST_BUDGET = 65536     # bytes that fragments may cost where the message limit is small
 
 
@@ -43,6 +42,8 @@ cdef class MessageQueue:
         slot.arrived = self.stamp
         self.count += 1
         self.size += size
+        if type(message) is FragmentedMessage:
+            self.overhead += (<FragmentedMessage> message).overhead
         return 0
 
     cdef int push_keyed(self, object message, size_t size, object key) except -1:
@@ -95,6 +96,8 @@ cdef class MessageQueue:
         self.count -= 1
         self.first += 1
         self.size -= slot.size
+        if type(<object> slot.message) is FragmentedMessage:
+            self.overhead -= (<FragmentedMessage> slot.message).overhead
         Py_XDECREF(slot.key)
         Py_XDECREF(slot.message)
 
@@ -130,7 +133,7 @@ cdef class FragmentedMessage:
         self._parts.append(part)
         self.size += len(part)
         self._received += len(part)
-        self._overhead += FRAGMENT_OVERHEAD
+        self.overhead += OBJECT_OVERHEAD
         self.fragments += 1
         self.is_complete = is_last
         return 0
@@ -146,18 +149,22 @@ cdef class FragmentedMessage:
         """Payload bytes so far, those taken already included."""
         return self._received
 
+    cdef size_t cost(self):
+        """Bytes of memory that wait, counted generously: an empty fragment is no object of its own."""
+        return self.size + self.overhead
+
     cdef bytes take(self):
         """The oldest fragment that was not taken; only while there is one."""
         cdef bytes part = self._parts.popleft()
         self.size -= len(part)
-        self._overhead -= FRAGMENT_OVERHEAD
+        self.overhead -= OBJECT_OVERHEAD
         return part
 
     cdef bytes join(self):
         """All that was not taken, in one piece."""
         cdef bytes message = b"".join(self._parts)
         self._parts.clear()
-        self.size = 0
+        self.size = self.overhead = 0
         return message
 
 
@@ -182,7 +189,7 @@ cdef class MessageLimits:
             error = PayloadTooBig(size, limit - message._received, message._received or None)
             raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, str(error)) from error
         budget = max(OVERHEAD_FACTOR * limit, <size_t> LEAST_BUDGET)
-        if message.size + message._overhead + size + FRAGMENT_OVERHEAD > budget:
+        if message.cost() + size + OBJECT_OVERHEAD > budget:
             raise WSProtocolError(
                 WSCloseCode.MESSAGE_TOO_BIG,
                 f"{message.fragments} fragments of {message._received} bytes cost more memory than a message of "

@@ -10,6 +10,7 @@ from picows_aio.exceptions import ConcurrencyError, ConnectionClosed, ProtocolEr
 from picows_aio.typing import DataLike
 
 _MAX_PAYLOAD = 125  # bytes, RFC 6455 section 5.5
+_MAX_UNANSWERED = 16  # pings that nobody waits for
 
 
 class PendingPings:
@@ -39,7 +40,17 @@ class PendingPings:
         return data
 
     def add(self, payload: bytes, future: asyncio.Future[float] | None) -> None:
-        """A ping is about to be sent; the future gets the latency in seconds."""
+        """A ping is about to be sent; the future gets the latency in seconds.
+
+        Args:
+            payload: Its payload.
+            future: Who waits for the answer. None: nobody does, and of such pings only the latest are remembered,
+                because a peer may live for years and never answer.
+        """
+        if future is None:
+            unanswered = [sent for sent, (waiting, _) in self._pings.items() if waiting is None]
+            for sent in unanswered[: 1 - _MAX_UNANSWERED]:
+                del self._pings[sent]
         self._pings[payload] = (future, time.monotonic())
 
     def answer(self, payload: bytes) -> float | None:

@@ -30,12 +30,14 @@ cdef class ReceivingEndpoint(Endpoint):
         size_t _high                      # messages (fragments while streaming) above which reading pauses
         size_t _low
         size_t _high_bytes
-        size_t _discarded
+        size_t _discarded                 # frames
         RecvOperation _spare_recv         # done, and used again where nobody else holds it
 
     cdef int receive(self, WSFrame frame) except -1
     cdef int _receive_part(self, WSFrame frame) except -1
     cdef int _enqueue(self, object message, size_t size) except -1
+    cdef size_t _waiting_cost(self)
+    cdef bint _is_count_above(self, size_t mark)
     cdef int wake_reader(self) except -1
     cdef bint _has_input(self)
     cdef object _take(self)
@@ -50,6 +52,7 @@ cdef class ReadOperation(Operation):
     cdef:
         ReceivingEndpoint endpoint
         bint has_begun
+        bint is_shared                    # an iterator holds it too, to use it again
         bint gathers                      # waits for as much as there is, so that `max_queue` does not count
 
     cdef Format format(self)
@@ -87,25 +90,22 @@ cdef class BatchOperation(NextOperation):
 
 
 cdef class MessageIterator:
-    cdef ReceivingEndpoint _endpoint
+    cdef:
+        ReceivingEndpoint _endpoint
+        ReadOperation _operation          # the latest, used again when it is done
 
-
-cdef class NextIterator(MessageIterator):
-    cdef NextOperation _operation   # the latest, used again when it is done
+    cdef ReadOperation new_operation(self)
 
 
 cdef class FrameIterator(MessageIterator):
-    cdef:
-        FrameOperation _operation
-        bint _is_raw
+    cdef bint _is_raw
 
 
 cdef class ViewIterator(MessageIterator):
-    cdef ViewOperation _operation
+    pass
 
 
 cdef class BatchIterator(MessageIterator):
     cdef:
-        BatchOperation _operation
         size_t _max_messages
         size_t _max_bytes

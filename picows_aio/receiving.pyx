@@ -12,13 +12,19 @@ from time import monotonic_ns
 
 cimport cython
 from cpython.bytes cimport PyBytes_CheckExact
+from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact
+from libc.stdint cimport uint64_t
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows_aio.assembly cimport MessageAssembler, is_whole_message
-from picows_aio.awaitable cimport Operation, Waiter, make_steppable, may_reuse
+from picows_aio.awaitable cimport (
+    Operation, Waiter, is_abandoned, make_steppable, mark_coroutine_function, may_reuse,
+)
 from picows_aio.endpoint cimport CLOSED, Endpoint
-from picows_aio.messages cimport FragmentedMessage, MessageQueue, frame_of, new_frame, view_of, whole
+from picows_aio.messages cimport (
+    OBJECT_OVERHEAD, FragmentedMessage, MessageQueue, frame_of, new_frame, view_of, whole,
+)
 from picows_aio.stream_queue cimport StreamQueue
 
 from picows import WSProtocolError
@@ -63,14 +69,14 @@ cdef class ReceivingEndpoint(Endpoint):
         return operation
 
     def __aiter__(self):
-        if type(self).recv is not ReceivingEndpoint.recv:
+        if type(self).recv is not ReceivingEndpoint.recv or "recv" in getattr(self, "__dict__", ()):
             return self._iterate_overridden()
-        cdef NextIterator iterator = NextIterator.__new__(NextIterator)
+        cdef MessageIterator iterator = MessageIterator.__new__(MessageIterator)
         iterator._endpoint = self
         return iterator
 
     async def _iterate_overridden(self):
-        """A subclass receives in its own way: iteration goes through that."""
+        """A subclass receives in its own way, or an object got another `recv`: iteration goes through that."""
         try:
             while True:
                 yield await self.recv()
@@ -202,6 +208,10 @@ cdef class ReceivingEndpoint(Endpoint):
         await self.wait_closed()
         raise self._closed_error()
 
+    def deliver_now(self):
+        """Take what a pause has held back, which is over but would reach until the next turn of the loop."""
+        self._transport.deliver_held_back()
+
     def is_reading_paused(self):
         """Whether messages wait that the application does not receive, so that nothing more is read."""
         return bool(self._is_paused)
@@ -217,14 +227,13 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef int receive(self, WSFrame frame) except -1:
         """A data frame arrived."""
-        if self._stream_queues is None:
-            # Once something was dropped all that follows is: messages would be missing in the middle, or a context of
-            # deflate.
-            if self._discards and (self._discarded > 0 or self.is_over_bounds()):
-                self._discarded += 1
-                return 0
-            if self._format == FRAMES:
-                return self._enqueue(frame, frame.payload_size)
+        # Once something was dropped all that follows is: messages would be missing in the middle, or a context of
+        # deflate.
+        if self._discards and (self._discarded > 0 or (self._stream_queues is None and self.is_over_bounds())):
+            self._discarded += 1
+            return 0
+        if self._stream_queues is None and self._format == FRAMES:
+            return self._enqueue(frame, frame.payload_size)
         if not is_whole_message(frame) or self._extensions is not None or self._under_way() is not None:
             return self._receive_part(frame)
         if self._format == VIEWS and self._stream_queues is None:
@@ -272,30 +281,46 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef bint is_over_bounds(self):
         """Above the high mark parsing stops before the next frame, and the unparsed rest waits."""
-        cdef size_t size = self._queue.size
+        cdef size_t waiting
         cdef FragmentedMessage under_way
         if self._stream_queues is not None:
             return Endpoint.is_over_bounds(self)
         if self._reader is not None and self._reader.gathers:
             return self._reader.is_full()
-        if self._streamed is not None:
-            size += self._streamed.size
-            if self._streamed.parts() > self._high:
-                return True
-        elif self._reader is None:
+        waiting = self._waiting_cost()
+        if self._streamed is None and self._reader is None:
             under_way = self._under_way()   # a reader waits for the end of it
             if under_way is not None:
-                size += under_way.size
-        return self._queue.count > self._high or size > self._high_bytes
+                waiting += under_way.cost()
+        return waiting > self._high_bytes or self._is_count_above(self._high)
 
     cdef bint is_crowded(self):
         if self._stream_queues is not None:
             return Endpoint.is_crowded(self)
-        if self._queue.count > self._low or self._queue.size > self._high_bytes // 4:
-            return True
-        return self._streamed is not None and (
-            self._streamed.parts() > self._low or self._streamed.size > self._high_bytes // 4
-        )
+        return self._waiting_cost() > self._high_bytes // 4 or self._is_count_above(self._low)
+
+    cdef size_t _waiting_cost(self):
+        """Bytes of memory that what can be received holds."""
+        cdef size_t cost = self._queue.size + self._queue.overhead
+        if self._is_ending:
+            cost += self._queue.count * OBJECT_OVERHEAD   # their number is not bounded then
+        if self._streamed is not None:
+            cost += self._streamed.cost()
+        return cost
+
+    cdef bint _is_count_above(self, size_t mark):
+        """Whether more messages wait, or fragments of one that is streamed."""
+        if self._is_ending:
+            return False
+        return self._queue.count > mark or (self._streamed is not None and self._streamed.parts() > mark)
+
+    cdef uint64_t taken(self):
+        cdef uint64_t count = self._queue.first
+        if self._stream_queues is not None:
+            return Endpoint.taken(self)
+        if self._streamed is not None:
+            count += self._streamed.fragments - self._streamed.parts()
+        return count
 
     cdef int wake_reader(self) except -1:
         """All frames of a read are in the queue, or as many as fit: step who waits."""
@@ -313,6 +338,8 @@ cdef class ReceivingEndpoint(Endpoint):
 
     cdef int _begin_read(self, Format format) except -1:
         """One reader at a time."""
+        if self._reader is not None and is_abandoned(<PyObject*> self._reader, 1 + self._reader.is_shared):
+            self._reader = None
         if self._reader is not None:
             raise ConcurrencyError(
                 "cannot call recv or recv_streaming while another coroutine is already running recv or "
@@ -576,7 +603,9 @@ cdef class BatchOperation(NextOperation):
     cdef bint is_full(self):
         cdef MessageQueue queue = self.endpoint._queue
         return (
-            queue.count >= self.max_messages or queue.size >= self.max_bytes or queue.size > self.endpoint._high_bytes
+            queue.count >= self.max_messages
+            or queue.size >= self.max_bytes
+            or queue.size + queue.overhead > self.endpoint._high_bytes
         )
 
     cdef str qualname(self):
@@ -620,68 +649,58 @@ cdef class FragmentOperation(ReadOperation):
 
 
 cdef class MessageIterator:
-    """Receives from a connection in another shape than ``recv()``; made by the methods of :class:`Connection`."""
+    """Receives from a connection until it ends; made by a connection."""
+
+    def __dealloc__(self):
+        if self._operation is not None:
+            self._operation.is_shared = False
 
     def __aiter__(self):
         return self
 
-
-@cython.final
-cdef class NextIterator(MessageIterator):
-
     def __anext__(self):
-        cdef NextOperation operation = self._operation
+        cdef ReadOperation operation = self._operation
         if operation is None or not may_reuse(operation):
-            operation = NextOperation.__new__(NextOperation)
+            operation = self.new_operation()
             operation.endpoint = self._endpoint
+            operation.is_shared = True
             self._operation = operation
         operation.has_begun = False
         return operation
+
+    cdef ReadOperation new_operation(self):
+        """The operation that takes the next item."""
+        return NextOperation.__new__(NextOperation)
 
 
 @cython.final
 cdef class FrameIterator(MessageIterator):
 
-    def __anext__(self):
-        cdef FrameOperation operation = self._operation
-        if operation is None or not may_reuse(operation):
-            operation = FrameOperation.__new__(FrameOperation)
-            operation.endpoint = self._endpoint
-            operation.is_raw = self._is_raw
-            self._operation = operation
-        operation.has_begun = False
+    cdef ReadOperation new_operation(self):
+        cdef FrameOperation operation = FrameOperation.__new__(FrameOperation)
+        operation.is_raw = self._is_raw
         return operation
 
 
 @cython.final
 cdef class ViewIterator(MessageIterator):
 
-    def __anext__(self):
-        cdef ViewOperation operation = self._operation
-        if operation is None or not may_reuse(operation):
-            operation = ViewOperation.__new__(ViewOperation)
-            operation.endpoint = self._endpoint
-            self._operation = operation
-        operation.has_begun = False
-        return operation
+    cdef ReadOperation new_operation(self):
+        return ViewOperation.__new__(ViewOperation)
 
 
 @cython.final
 cdef class BatchIterator(MessageIterator):
 
-    def __anext__(self):
-        cdef BatchOperation operation = self._operation
-        if operation is None or not may_reuse(operation):
-            operation = BatchOperation.__new__(BatchOperation)
-            operation.endpoint = self._endpoint
-            operation.gathers = True
-            operation.max_messages = self._max_messages
-            operation.max_bytes = self._max_bytes
-            self._operation = operation
-        operation.has_begun = False
+    cdef ReadOperation new_operation(self):
+        cdef BatchOperation operation = BatchOperation.__new__(BatchOperation)
+        operation.gathers = True
+        operation.max_messages = self._max_messages
+        operation.max_bytes = self._max_bytes
         return operation
 
 
+mark_coroutine_function(ReceivingEndpoint.recv)
 make_steppable(RecvOperation)
 make_steppable(NextOperation)
 make_steppable(FragmentOperation)

@@ -1,5 +1,5 @@
-from collections.abc import AsyncIterable, Coroutine, Iterable
-from typing import Any, final
+from collections.abc import AsyncIterable, Iterable
+from typing import final
 
 from typing_extensions import disjoint_base
 
@@ -10,13 +10,13 @@ from picows_aio.typing import BytesLike, DataLike
 
 @disjoint_base
 class SendingEndpoint(ReceivingEndpoint):
-    def send(
+    async def send(
         self,
         message: DataLike | Iterable[DataLike] | AsyncIterable[DataLike],
         *,
         text: bool | None = None,
         compress: bool | None = None,
-    ) -> Coroutine[Any, Any, None]: ...
+    ) -> None: ...
     @property
     def core_transport(self) -> WSTransport: ...
     def is_sending_fragments(self) -> bool: ...

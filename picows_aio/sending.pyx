@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 
 cimport cython
 from picows.enums cimport WSMsgType
-from picows_aio.awaitable cimport Operation, Waiter, make_steppable
+from picows_aio.awaitable cimport Operation, Waiter, make_steppable, mark_coroutine_function
 from picows_aio.endpoint cimport CLOSED
 from picows_aio.receiving cimport ReceivingEndpoint
 
@@ -290,4 +290,5 @@ cdef class SendOperation(Operation):
         return "Connection.send"
 
 
+mark_coroutine_function(SendingEndpoint.send)
 make_steppable(SendOperation)

@@ -59,7 +59,7 @@ cdef class StreamListener(StreamSource):
         try:
             self._receive(frame)
         except UnicodeDecodeError as exc:
-            self._fail(invalid_text(exc))
+            self._fail(invalid_text(exc, exc.start))
         except WSProtocolError as exc:
             self._fail(exc)
 

@@ -29,6 +29,8 @@ cdef class StreamQueue:
         bint is_overflowing       # `close`: the connection is to be closed
         bint is_closed            # by aclose()
         bint has_blocked          # said once in the log
+        bint is_ending            # the connection is being closed: `block` bounds the bytes alone
+        uint64_t lost             # messages dropped because nobody received while it was
         # Totals: received = delivered + dropped + filtered + waiting, in messages and in bytes.
         uint64_t received
         uint64_t delivered
@@ -49,6 +51,7 @@ cdef class StreamQueue:
     cdef bint is_blocked(self)
     cdef bint is_crowded(self)
     cdef int _offer_latest(self, object message, size_t size, object key, object position) except -1
+    cdef size_t _cost(self)
     cdef bint _has_room(self, size_t size)
     cdef int _drop_oldest(self) except -1
     cdef int _drop(self, size_t size) except -1

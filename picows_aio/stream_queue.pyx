@@ -8,7 +8,7 @@ from time import monotonic_ns
 
 from libc.stdint cimport int64_t, uint64_t
 from picows_aio.awaitable cimport Waiter
-from picows_aio.messages cimport MessageQueue
+from picows_aio.messages cimport OBJECT_OVERHEAD, MessageQueue
 
 _POLICIES = {
     "block": BLOCK, "drop_oldest": DROP_OLDEST, "drop_newest": DROP_NEWEST, "latest": LATEST, "close": CLOSE,
@@ -101,8 +101,8 @@ cdef class StreamQueue:
         if self._overflow == LATEST:
             return self._offer_latest(message, size, key, position)
         if self._overflow == BLOCK:
-            # Once something was dropped all that follows is: no message is missing in the middle.
-            if discards and (self.dropped > 0 or self.is_blocked()):
+            if discards and (self.lost > 0 or self.is_blocked()):   # no message is missing in the middle
+                self.lost += 1
                 return self._drop(size)
         elif not self._has_room(size):
             if self._overflow == DROP_NEWEST:
@@ -213,15 +213,19 @@ cdef class StreamQueue:
 
     cdef bint is_blocked(self):
         """Whether the connection must not read on."""
-        return self._overflow == BLOCK and not self.is_shut and self.messages.count > 0 and (
-            self.messages.count >= self._maxsize or self.messages.size >= self._max_bytes
-        )
+        if self._overflow != BLOCK or self.is_shut or self.messages.count == 0:
+            return False
+        return self._cost() >= self._max_bytes or (self.messages.count >= self._maxsize and not self.is_ending)
 
     cdef bint is_crowded(self):
         """Whether it is too early to read on after that."""
-        return self._overflow == BLOCK and not self.is_shut and (
-            self.messages.count > self._maxsize // 4 or self.messages.size > self._max_bytes // 4
-        )
+        if self._overflow != BLOCK or self.is_shut:
+            return False
+        return self._cost() > self._max_bytes // 4 or (self.messages.count > self._maxsize // 4 and not self.is_ending)
+
+    cdef size_t _cost(self):
+        """Bytes that wait; with those of the objects where their number is not bounded."""
+        return self.messages.size + (self.messages.count * OBJECT_OVERHEAD if self.is_ending else 0)
 
 
 def stats_of(StreamQueue queue not None):

@@ -1,6 +1,6 @@
 """Streams: consumers of one connection, each with a queue of its own."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from picows.listener cimport WSListener
 from picows.transport cimport WSTransport
 from picows_aio.awaitable cimport Operation
@@ -17,7 +17,8 @@ cdef class StreamSource(WSListener):
         unsigned int _streams_made
         int64_t _now               # nanoseconds: when the read under way came; 0: not asked yet
         bint _is_paused            # reading: something is full
-        bint _discards             # the connection is being closed: what does not fit is dropped
+        bint _is_ending            # close() was called: there is room for as many messages as fit into the bytes
+        bint _discards             # nobody receives while it is being closed: what does not fit is dropped
 
     cdef int offer_to_streams(self, object message, size_t size) except -1
     cdef int wake_streams(self) except -1
@@ -26,6 +27,9 @@ cdef class StreamSource(WSListener):
     cdef int unpause(self) except -1
     cdef bint is_over_bounds(self)
     cdef bint is_crowded(self)
+    cdef uint64_t taken(self)
+    cdef int begin_ending(self) except -1
+    cdef int full_while_ending(self) except -1
     cdef bint is_gone(self)
     cdef int replay_into(self, StreamQueue queue) except -1
     cdef int may_open_stream(self) except -1

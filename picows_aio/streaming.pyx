@@ -9,8 +9,10 @@ is dropped without `aclose()` gives its place up.
 import warnings
 from time import monotonic_ns
 
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
 from picows.listener cimport WSListener
-from picows_aio.awaitable cimport Operation, Waiter, make_steppable
+from picows_aio.awaitable cimport Operation, Waiter, is_abandoned, make_steppable, mark_coroutine_function
 from picows_aio.messages cimport whole
 from picows_aio.stream_queue cimport StreamQueue
 
@@ -54,6 +56,7 @@ cdef class StreamSource(WSListener):
         cdef StreamQueue queue = StreamQueue(
             f"stream-{self._streams_made}" if name is None else name, overflow, maxsize, max_bytes, key, filter
         )
+        queue.is_ending = self._is_ending
         if replay:
             self.replay_into(queue)
         if self.is_gone():
@@ -136,6 +139,11 @@ cdef class StreamSource(WSListener):
             self._ended_queues = [*(self._ended_queues or ()), *queues]
             for queue in queues:
                 queue.shut(None)
+                if queue.lost > 0:
+                    self.logger.warning(
+                        "stream %r: %d messages were dropped while the connection was closed: nobody received, and %d "
+                        "wait already", queue.name, queue.lost, queue.depth(),
+                    )
             for queue in queues:
                 queue.wake()
         return 0
@@ -147,6 +155,8 @@ cdef class StreamSource(WSListener):
             if self._stream_queues is not None:
                 self._blocked()
             self._transport.pause_reading()
+            if self._is_ending:
+                self.full_while_ending()
         return 0
 
     cdef int _blocked(self) except -1:
@@ -184,6 +194,35 @@ cdef class StreamSource(WSListener):
                 if queue.is_crowded():
                     return True
         return False
+
+    cdef uint64_t taken(self):
+        """A number that changes when something is taken out of what is full."""
+        cdef StreamQueue queue
+        cdef uint64_t count = 0
+        for queue in self._stream_queues or ():
+            if queue.is_blocked():
+                count += queue.delivered
+        return count
+
+    cdef int begin_ending(self) except -1:
+        """The closing handshake began. The peer's CLOSE frame is behind all that it has sent: how many messages wait
+        does not matter any more, only their bytes do.
+        """
+        cdef StreamQueue queue
+        self._is_ending = True
+        for queue in self._stream_queues or ():
+            queue.is_ending = True
+        if self._is_paused:
+            if self.is_over_bounds():
+                self.full_while_ending()
+            else:
+                self._is_paused = False
+                self._transport.resume_reading()
+        return 0
+
+    cdef int full_while_ending(self) except -1:
+        """Reading has paused, and the peer's CLOSE frame comes behind what is not read."""
+        return 0
 
     cdef bint is_gone(self):
         """Whether no message can come any more."""
@@ -354,7 +393,7 @@ cdef class StreamOperation(Operation):
         cdef StreamSource source = self._stream._source
         if self._has_begun:
             queue.waiter = None
-        elif queue.waiter is not None:
+        elif queue.waiter is not None and not is_abandoned(<PyObject*> queue.waiter):
             raise second_consumer(queue)
         self._has_begun = True
         if queue.messages.count == 0 and not queue.is_shut and source._transport is not None:
@@ -398,6 +437,7 @@ cdef class StreamOperation(Operation):
         return "Stream.__anext__" if self._is_iteration else "Stream.recv"
 
 
+mark_coroutine_function(Stream.recv)
 make_steppable(StreamOperation)
 
 

@@ -63,6 +63,7 @@ async def handler(connection: ServerConnection) -> None:
     assert_type(connection.server, Server)
     assert_type(connection.state, State)
     assert_type(connection.request, Request | None)
+    assert_type(connection.username, str)
     async for message in connection:
         assert_type(message, str | bytes)
         await connection.send(message)
@@ -183,6 +184,8 @@ async def server() -> None:
     listening = await serve(handler, process_response=process_response, select_subprotocol=select_subprotocol)
     listening.close(code=CloseCode.SERVICE_RESTART)
     await listening.wait_closed()
+    async with serve(handler, "localhost", process_request=authenticate) as running:
+        assert_type(running, Server)
     async with unix_serve(handler, "/path", process_request=authenticate) as running:
         await running.serve_forever()
     serve(1)  # type: ignore[arg-type]

@@ -55,6 +55,28 @@ async def nothing_is_delivered(session: Any) -> None:
 # pause_reading() and resume_reading()
 
 
+async def test_a_read_that_brings_nothing_leaves_nothing(open_session, side):
+    """A TLS transport asks where to put data before it knows that there is none; then the buffer it got is void."""
+    async with asyncio.timeout(10), open_session(Recorder) as session:
+        protocol = session.transport.underlying_transport.get_protocol()
+        session.transport.pause_reading()
+        protocol.get_buffer(-1)
+        session.transport.resume_reading()
+        await turns()
+        session.peer.write_bytes(stream_for(side, Frame(TEXT, b"small")))
+        assert await session.listener.next_frame() == Frame(TEXT, b"small")
+        whole = stream_for(side, Frame(BINARY, bytes(100_000)))
+        session.peer.write_bytes(whole[:80_000])
+        await session.has_read(len(stream_for(side, Frame(TEXT, b"small"))) + 80_000)
+        protocol.get_buffer(-1)
+        session.transport.pause_reading()
+        protocol.data_received(whole[80_000:])
+        session.transport.resume_reading()
+        assert await session.listener.next_frame() == Frame(BINARY, bytes(100_000))
+        session.peer.write_bytes(stream_for(side, Frame(TEXT, b"last")))
+        assert await session.listener.next_frame() == Frame(TEXT, b"last")
+
+
 @EVERY_LINK
 async def test_a_pause_inside_on_ws_frame_holds_the_next_frame(open_session, side):
     """It takes effect before the next frame, though that was read already."""

@@ -1,7 +1,7 @@
 """Runs a server of picows_aio until its standard input ends, and prints its port.
 
-One argument: a JSON object with the way its handler receives, "nothing", "messages", "fragments" or into a stream with
-the policy of that name, the name of a loop, and settings of `serve`.
+One argument: a JSON object with the way its handler receives, "nothing", "messages", "fragments", "closing" or into a
+stream with the policy of that name, the name of a loop, and settings of `serve`.
 """
 
 import asyncio
@@ -45,10 +45,16 @@ def receive_into_stream(overflow: str) -> Callable[[ServerConnection], Awaitable
     return handle
 
 
+async def close(connection: ServerConnection) -> None:
+    """Wait for the peer's CLOSE frame."""
+    await connection.close()
+
+
 HANDLERS = {
     "nothing": receive_nothing,
     "messages": receive_messages,
     "fragments": receive_fragments,
+    "closing": close,
     **{
         overflow: receive_into_stream(overflow)
         for overflow in ("block", "drop_oldest", "drop_newest", "latest", "close")

@@ -1,13 +1,12 @@
 """A receiver that does not keep up: what waits is bounded, the peer is held back, nothing is lost."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from picows_aio import ConnectionClosedOK, connect
+from picows_aio import connect
 from picows_aio.asyncio.connection import Connection
 from picows_aio.connection import queue_bounds
 from tests.conftest import LOOP_FACTORIES
@@ -154,42 +153,6 @@ async def test_nothing_is_lost_between_a_slow_reader_and_bursts(side: str) -> No
                 await turns(len(received) % 5)
             received.append(await connection.recv())
         assert [int(message[:6]) for message in received] == list(range(3000))
-
-
-async def test_close_reads_past_a_full_queue(side: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The CLOSE frame of the peer stands behind what nobody received."""
-    async with asyncio.timeout(10), open_pair(side, max_queue=3) as (connection, peer):
-        for number in range(50):
-            peer.write_frame(TEXT, str(number))
-        await _until_paused(connection)
-        with caplog.at_level(logging.WARNING):
-            closing = asyncio.create_task(connection.close())
-            assert (await peer.read_frame()).close_code == 1000
-            peer.write_close(1000)
-            peer.half_close()
-            await closing
-        assert connection.close_code == 1000
-        assert [message async for message in connection] == ["0", "1", "2", "3"]
-        assert "46 frames that came after close() were over max_queue and dropped" in caplog.text
-
-
-async def test_close_drops_no_part_of_what_it_keeps(side: str) -> None:
-    """Once something was dropped nothing more is kept, so that no message is missing in the middle."""
-    async with asyncio.timeout(10), open_pair(side, max_queue=1) as (connection, peer):
-        for text in "abc":
-            peer.write_frame(TEXT, text)
-        peer.write_frame(TEXT, "d", fin=False)
-        await _until_paused(connection)
-        closing = asyncio.create_task(connection.close())
-        await peer.read_frame()
-        assert [await connection.recv(), await connection.recv()] == ["a", "b"]
-        peer.write_frame(CONTINUATION, "e")
-        peer.write_frame(TEXT, "f")
-        peer.write_close(1000)
-        peer.half_close()
-        await closing
-        with pytest.raises(ConnectionClosedOK):
-            await connection.recv()
 
 
 async def test_a_close_of_the_peer_is_seen_when_the_queue_has_room() -> None:

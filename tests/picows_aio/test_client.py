@@ -510,3 +510,29 @@ async def test_a_certificate_that_nobody_trusts(tls_contexts):
     async with running(ssl=tls_contexts.server) as site:
         with pytest.raises(ssl.SSLCertVerificationError):
             await connect(f"wss://127.0.0.1:{site.endpoint.address[1]}/", proxy=None)
+
+
+@pytest.mark.parametrize("use_aiofastnet", [False, True])
+async def test_reading_may_be_paused_at_once(link, use_aiofastnet):
+    """By who just got the connection: the end of its opening handshake does not undo that."""
+    may_send = asyncio.Event()
+
+    async def send(connection):
+        await may_send.wait()
+        await connection.send("late")
+        await connection.wait_closed()
+
+    async with (
+        asyncio.timeout(10),
+        running(send, link=link) as site,
+        site.connect(use_aiofastnet=use_aiofastnet) as connection,
+    ):
+        connection.transport.pause_reading()
+        may_send.set()
+        receiving = asyncio.create_task(connection.recv())
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        assert not connection.transport.is_reading()
+        assert not receiving.done()
+        connection.transport.resume_reading()
+        assert await receiving == "late"

@@ -283,3 +283,23 @@ def test_the_core_from_pypi_is_refused(tmp_path):
     command = [require_peer("picows"), "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{REFUSED}"]
     message = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert "pip uninstall -y picows" in message
+
+
+def test_the_other_package_can_be_looked_at():
+    program = """
+import inspect, json, picows_aio.compat
+picows_aio.compat.install()
+import websockets
+members = dict(inspect.getmembers(websockets))
+assert members["connect"] is picows_aio.connect
+assert members["exceptions"] is websockets.exceptions is picows_aio.exceptions
+assert {name for name in members if not name.startswith("__")} == {
+    row.name for row in picows_aio.compat.NAMES if not row.module and row.state != "absent" and row.name[:2] != "__"
+} - {"InvalidStatusCode", "WebSocketProtocolError"} | set(picows_aio.__all__) - {"__version__"} | {
+    row.module.partition(".")[0] for row in picows_aio.compat.NAMES if row.module and row.state != "absent"
+}
+for foreign in ("picows", "importlib", "compat", "admission", "sys"):
+    assert not hasattr(websockets, foreign), foreign
+print(repr(websockets), websockets.__file__ == picows_aio.__file__)
+"""
+    assert run(program) == "<module 'websockets' (picows_aio)> True\n"

@@ -110,11 +110,19 @@ def test_without_a_timeout_pings_go_on() -> None:
     assert line.failures == []
 
 
-@pytest.mark.parametrize(("interval", "timeout", "ends"), [(20, 20, 40), (20, 5, 25), (5, 20, 25), (5, 60, 65)])
-def test_a_silent_peer(interval: float, timeout: float, ends: float, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("interval", "timeout", "ends", "pings"), [(20, 20, 40, 1), (20, 5, 25, 1), (5, 20, 25, 4), (5, 60, 65, 12)]
+)
+def test_a_silent_peer(
+    interval: float, timeout: float, ends: float, pings: int, caplog: pytest.LogCaptureFixture
+) -> None:
     clock, line, _ = _start(interval, timeout)
+    line.received = 1234
     clock.run_until(1200)
-    message = f"keepalive ping timeout: no answer for {timeout:.1f} s; the peer was silent"
+    message = (
+        f"keepalive ping timeout: no answer for {timeout:.1f} s; "
+        f"the peer was silent (pings sent: {pings}; bytes received: none since, 1234 before)"
+    )
     assert line.failures == [(ends, 1011, "keepalive ping timeout", message)]
     assert clock.timers == []
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", message)]
@@ -232,6 +240,32 @@ async def test_any_byte_is_a_sign_of_life(side: str, answer: str) -> None:
         assert (connection.latency > 0) == (answer == "pong")
         receiving.cancel()
         await asyncio.wait([receiving])
+
+
+async def test_pings_that_a_peer_never_answers_are_forgotten(side: str) -> None:
+    """It sends data, so it lives, maybe for years."""
+    async with asyncio.timeout(20), open_pair(side, ping_interval=0.002) as (connection, peer):
+        payloads = []
+        while len(payloads) < 60:
+            payloads.append((await peer.read_frame()).payload)
+            peer.write_frame(TEXT, "x")
+            await connection.recv()
+        for payload, is_known in ((payloads[0], False), (payloads[30], False), (payloads[-1], True)):
+            peer.write_frame(PONG, payload)
+            peer.write_frame(TEXT, "x")
+            await connection.recv()
+            assert (connection.latency > 0) == is_known
+
+
+async def test_forgetting_them_forgets_nobody_who_waits(side: str) -> None:
+    async with asyncio.timeout(20), open_pair(side, ping_interval=0.002) as (connection, peer):
+        pong = await connection.ping("mine")
+        payloads = []
+        while len(payloads) < 60:
+            payloads.append((await peer.read_frame()).payload)
+        assert not pong.done()
+        peer.write_frame(PONG, b"mine")
+        assert await pong > 0
 
 
 async def test_an_application_that_does_not_receive_is_told_so(side: str, caplog: pytest.LogCaptureFixture) -> None:

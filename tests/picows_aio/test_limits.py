@@ -1,6 +1,7 @@
 """What a peer may make a connection hold: sizes, fragments, and text that is no text."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from picows_aio import ConnectionClosedError, PayloadTooBig, ProtocolError, TooManyFragments
 from picows_aio.asyncio.connection import Connection
 from tests.conftest import LOOP_FACTORIES
-from tests.picows_aio.pairs import SIDES, open_pair, parked
+from tests.picows_aio.pairs import SIDES, open_both, open_pair, parked
 from tests.picows_aio.served import needs_proc, run_server
 from tests.support import BINARY, CONTINUATION, PING, TEXT, RawPeer, encode_frame
 
@@ -77,6 +78,31 @@ async def test_a_larger_message_closes_with_1009(
         assert str((cause.size, cause.max_size, cause.current_size)) == attributes
 
 
+COMPRESSED_TOO_BIG: list[tuple[list[int], str, str]] = [
+    ([1001], "frame exceeds limit of 1000 bytes", "(None, 1000, None)"),
+    ([600, 401], "frame after reading 600 bytes exceeds limit of 1000 bytes", "(None, 1000, 600)"),
+    ([1000, 1], "frame after reading 1000 bytes exceeds limit of 1000 bytes", "(None, 1000, 1000)"),
+]
+
+
+@pytest.mark.parametrize(("sizes", "reason", "attributes"), COMPRESSED_TOO_BIG)
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_what_decompresses_to_more_closes_with_1009(
+    sizes: list[int], reason: str, attributes: str, streaming: bool
+) -> None:
+    """How much more is never found out."""
+    async with asyncio.timeout(10), open_both(max_size=1000) as (client, server):
+        reading = asyncio.create_task(_stream(server) if streaming else server.recv())
+        with contextlib.suppress(ConnectionClosedError):
+            await client.send([b"x" * size for size in sizes] if len(sizes) > 1 else b"x" * sizes[0])
+        with pytest.raises(ConnectionClosedError, match=f"sent 1009 .message too big. {reason}") as raised:
+            await reading
+        cause = raised.value.__cause__
+        assert isinstance(cause, PayloadTooBig)
+        assert str(cause) == reason
+        assert str((cause.size, cause.max_size, cause.current_size)) == attributes
+
+
 async def test_the_size_is_decided_from_the_header(side: str) -> None:
     """Before any of the payload came."""
     async with asyncio.timeout(10), open_pair(side) as (_, peer):
@@ -93,9 +119,11 @@ async def test_other_sizes_are_refused(max_size: Any) -> None:
         connect("ws://127.0.0.1:1/", max_size=max_size)
 
 
-@pytest.mark.parametrize(("max_size", "count", "size"), [(2**22, 65_537, 64), (2**20, 60_000, 1), (2**20, 4_097, 255)])
+@pytest.mark.parametrize(
+    ("max_size", "count", "size"),
+    [(2**22, 65_537, 63), (2**20, 65_537, 1), (2**20, 65_537, 15), (2**20, 65_536, 16), (2**20, 4_097, 255)],
+)
 async def test_honest_streams_of_many_fragments_pass(side: str, max_size: int, count: int, size: int) -> None:
-    size = min(size, max_size // count)
     async with asyncio.timeout(30), open_pair(side, max_size=max_size) as (connection, peer):
         _write_fast(peer, count, size)
         assert len(await connection.recv()) == count * size
@@ -105,7 +133,7 @@ async def test_honest_streams_of_many_fragments_pass(side: str, max_size: int, c
 async def test_floods_of_fragments_do_not(side: str, size: int) -> None:
     """Each costs memory beside its payload, and that counts."""
     async with asyncio.timeout(30), open_pair(side, max_size=2**20) as (connection, peer):
-        _write_fast(peer, 70_000, size)
+        _write_fast(peer, 90_000, size)
         with pytest.raises(ConnectionClosedError, match="sent 1009") as raised:
             await _close_when_told(connection, peer)
         assert isinstance(raised.value.__cause__, TooManyFragments)
@@ -136,6 +164,33 @@ def test_two_million_empty_fragments_cost_no_memory(loop: str) -> None:
         answer, peak = served.flood(encode_frame(CONTINUATION, b"", fin=False, key=b"1234") * 10_000, 200)
         assert answer[2:4] == (1009).to_bytes(2, "big")
         assert peak - before < 2**22 + 2**21
+
+
+@needs_proc
+@pytest.mark.parametrize("loop", LOOP_FACTORIES)
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_fragmented_messages_that_wait_count_for_what_they_cost(loop: str, size: int) -> None:
+    """120 kB of payload a message, and 3 MiB of memory."""
+    with run_server("nothing", loop, ping_interval=None) as served:
+        before = served.resident_size()
+        sent = served.send_until_it_stalls(b"".join(_frames(60_000, size, b"1234")), 200)
+        assert sent < 2**24
+        assert served.resident_size() - before < 2**22 + 2**21
+
+
+@needs_proc
+@pytest.mark.parametrize("loop", LOOP_FACTORIES)
+@pytest.mark.parametrize("size", [0, 1, 2])
+@pytest.mark.parametrize("receives", ["nothing", "fragments"])
+def test_fragments_of_an_endless_message_wait_in_the_kernel(loop: str, size: int, receives: str) -> None:
+    """Where messages have no limit, those that nobody takes have one all the same."""
+    with run_server(receives, loop, max_size=None, max_queue=2**24, ping_interval=None) as served:
+        before = served.resident_size()
+        served.sock.sendall(encode_frame(BINARY, b"", fin=False, key=b"1234"))
+        fragments = encode_frame(CONTINUATION, b"ab"[:size], fin=False, key=b"1234") * 10_000
+        sent = served.send_until_it_stalls(fragments, 500)
+        assert sent < 2**24
+        assert served.resident_size() - before < 2**24 + 2**21
 
 
 @needs_proc
@@ -220,6 +275,27 @@ async def test_text_that_is_no_utf8_closes_with_1007(side: str, fragments: list[
         assert (await peer.read_frame()).close_code == 1007
         peer.half_close()
         with pytest.raises(ConnectionClosedError, match="sent 1007") as raised:
+            await reading
+        assert isinstance(raised.value.__cause__, UnicodeDecodeError)
+        assert str(raised.value.__cause__) == "text is not valid UTF-8"
+
+
+BAD_COMPRESSED_TEXT = [
+    ([b"\xff"], "invalid start byte at position 0"),
+    ([b"abc\xc3"], "unexpected end of data at position 3"),
+    ([b"abc", b"d\xff"], "invalid start byte at position 4"),
+    ([b"abc\xe2", b"\x82", b"\x41"], "invalid continuation byte at position 3"),
+]
+
+
+@pytest.mark.parametrize(("fragments", "where"), BAD_COMPRESSED_TEXT)
+async def test_compressed_text_that_is_no_utf8_closes_with_1007(fragments: list[bytes], where: str) -> None:
+    """What was decompressed is still at hand: the reason says where."""
+    async with asyncio.timeout(10), open_both() as (client, server):
+        reading = asyncio.create_task(server.recv())
+        with contextlib.suppress(ConnectionClosedError):
+            await client.send(fragments if len(fragments) > 1 else fragments[0], text=True, compress=True)
+        with pytest.raises(ConnectionClosedError, match=f"sent 1007 .*text is not valid UTF-8: {where}") as raised:
             await reading
         assert isinstance(raised.value.__cause__, UnicodeDecodeError)
 

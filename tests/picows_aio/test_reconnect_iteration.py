@@ -161,6 +161,30 @@ async def test_process_exception_may_raise_another_one():
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
+@pytest.mark.parametrize("own_cause", [None, KeyError("own")])
+async def test_what_process_exception_raises_is_chained(own_cause):
+    def decide(exc):
+        raise RuntimeError("no more") from own_cause
+
+    async with asyncio.timeout(10):
+        with refusing_port() as port, pytest.raises(RuntimeError, match="no more") as caught:
+            await never_connects(connect(f"ws://127.0.0.1:{port}/", proxy=None, process_exception=decide))
+    if own_cause is None:
+        assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    else:
+        assert caught.value.__cause__ is own_cause
+
+
+async def test_process_exception_may_raise_what_it_was_given():
+    def decide(exc):
+        raise exc
+
+    async with asyncio.timeout(10):
+        with refusing_port() as port, pytest.raises(ConnectionRefusedError) as caught:
+            await never_connects(connect(f"ws://127.0.0.1:{port}/", proxy=None, process_exception=decide))
+    assert caught.value.__cause__ is None
+
+
 async def test_process_exception_may_raise_itself_or_say_that_all_is_fatal():
     def fail(exc):
         raise ArithmeticError

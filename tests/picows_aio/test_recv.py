@@ -19,6 +19,33 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Connection
             yield opened
 
 
+async def test_a_reader_that_was_stepped_by_hand_and_dropped_is_no_reader(pair: tuple[Connection, RawPeer]) -> None:
+    connection, peer = pair
+    for make in (connection.recv, connection.__anext__, connection.frames().__anext__):
+        operation = make()
+        operation.send(None)
+        with pytest.raises(ConcurrencyError):
+            await connection.recv()
+        del operation
+        peer.write_frame(TEXT, "x")
+        assert await connection.recv() == "x"
+
+
+async def test_a_recv_of_the_object_is_what_iteration_calls(pair: tuple[Connection, RawPeer]) -> None:
+    connection, peer = pair
+    receive = connection.recv
+
+    async def recv() -> str:
+        return f"{await receive()}!"
+
+    connection.recv = recv  # type: ignore[method-assign, assignment]
+    peer.write_frame(TEXT, "a")
+    peer.write_frame(TEXT, "b")
+    peer.write_close(1000)
+    peer.half_close()
+    assert [message async for message in connection] == ["a!", "b!"]
+
+
 async def test_text_is_str_and_binary_is_bytes(pair: tuple[Connection, RawPeer]) -> None:
     connection, peer = pair
     for opcode, payload in [(TEXT, "héllo 🎉"), (TEXT, ""), (BINARY, b"\x00\xff"), (BINARY, b"")]:

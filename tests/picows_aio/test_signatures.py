@@ -1,8 +1,10 @@
 """Parameters: every one of `websockets` is here, in its place and with its default; ours have no more positions."""
 
+import asyncio
 import inspect
 import json
 import subprocess
+from unittest import mock
 
 import pytest
 
@@ -94,3 +96,29 @@ def test_parameters(path, theirs):
 def test_the_texts_that_name_the_package():
     assert inspect.signature(picows_aio.connect).parameters["user_agent_header"].default == USER_AGENT
     assert inspect.signature(picows_aio.serve).parameters["server_header"].default == SERVER
+
+
+@pytest.mark.parametrize("name", ["recv", "send", "ping", "pong", "close", "wait_closed"])
+def test_methods_to_await_are_coroutine_functions(name):
+    """Where some return an awaitable of our own."""
+    method = getattr(picows_aio.ClientConnection, name)
+    assert inspect.iscoroutinefunction(method)
+    assert asyncio.iscoroutinefunction(method)
+    assert not inspect.iscoroutinefunction(picows_aio.ClientConnection.stream)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mock.create_autospec(picows_aio.ClientConnection, instance=True),
+        lambda: mock.create_autospec(picows_aio.ServerConnection, instance=True),
+        lambda: mock.MagicMock(spec=picows_aio.ClientConnection),
+        lambda: mock.AsyncMock(spec=picows_aio.ServerConnection),
+    ],
+)
+async def test_what_stands_in_for_a_connection_can_be_awaited(make):
+    connection = make()
+    connection.recv.return_value = "hello"
+    assert await connection.recv() == "hello"
+    await connection.send("there")
+    connection.send.assert_awaited_once_with("there")
