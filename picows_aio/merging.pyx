@@ -154,6 +154,8 @@ cdef class MergeOperation(Operation):
 
     cdef bint advance(self) except -1:
         cdef MergeState state = self._state
+        if state is None:
+            raise TypeError("made by merge() only")
         if self._has_begun:
             state._waiter = None
         elif state._waiter is not None and not is_abandoned(<PyObject*> state._waiter):

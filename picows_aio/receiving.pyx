@@ -618,6 +618,8 @@ cdef class FragmentOperation(ReadOperation):
 
     cdef bint advance(self) except -1:
         cdef ReceivingEndpoint endpoint = self.endpoint
+        if endpoint is None:
+            raise TypeError("made by the methods of a connection only")
         if self.has_begun:
             endpoint._reader = None
         else:

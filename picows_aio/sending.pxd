@@ -12,6 +12,7 @@ cdef class SendingEndpoint(ReceivingEndpoint):
         # deque of waiters: messages that have not begun, in order; None before the first
         object _line
         list _drainers                    # waiters: until less than the limit waits to be sent
+        SendOperation _spare_send         # done, and used again where nobody else holds it
 
     cdef bint _may_begin(self, bint has_turn) except -1
     cdef int _pass_turn(self) except -1

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 
 cimport cython
 from picows.enums cimport WSMsgType
-from picows_aio.awaitable cimport Operation, Waiter, make_steppable, mark_coroutine_function
+from picows_aio.awaitable cimport (
+    Operation, Waiter, make_steppable, mark_coroutine_function, may_reuse,
+)
 from picows_aio.endpoint cimport CLOSED
 from picows_aio.receiving cimport ReceivingEndpoint
 
@@ -32,7 +34,10 @@ cdef class SendingEndpoint(ReceivingEndpoint):
             ConnectionClosed: The connection is closed or closing.
             TypeError: The message has another type; nothing was sent.
         """
-        cdef SendOperation operation = SendOperation.__new__(SendOperation)
+        cdef SendOperation operation = self._spare_send
+        if operation is None or not may_reuse(operation):
+            operation = SendOperation.__new__(SendOperation)
+        self._spare_send = None
         operation.endpoint = self
         operation.message = message
         operation.text = text
@@ -275,11 +280,15 @@ cdef class SendOperation(Operation):
 
     cdef bint advance(self) except -1:
         cdef SendingEndpoint endpoint = self.endpoint
+        if endpoint is None:
+            raise TypeError("made by the methods of a connection only")
         message = self.message
         self.message = None
         if endpoint._may_begin(False) and isinstance(message, (str, bytes, bytearray, memoryview)):
             endpoint._send_data(opcode_of(message, self.text), message, self.compress, True)
             if not endpoint._is_write_paused:
+                endpoint._spare_send = self
+                self.endpoint = None
                 return True
             self.delegate(endpoint._drain())
         else:

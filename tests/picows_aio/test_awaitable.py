@@ -3,6 +3,7 @@
 import asyncio
 import collections.abc
 import contextvars
+import importlib
 import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -547,3 +548,23 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("merging", "MergeOperation"),
+        ("receiving", "BatchOperation"),
+        ("receiving", "FragmentOperation"),
+        ("receiving", "FrameOperation"),
+        ("receiving", "NextOperation"),
+        ("receiving", "RecvOperation"),
+        ("receiving", "ViewOperation"),
+        ("sending", "SendOperation"),
+        ("streaming", "StreamOperation"),
+    ],
+)
+def test_an_operation_that_its_class_made_says_who_makes_them(module: str, name: str) -> None:
+    operation = getattr(importlib.import_module(f"picows_aio.{module}"), name)()
+    with pytest.raises(TypeError, match="made by"):
+        operation.send(None)
