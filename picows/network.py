@@ -5,7 +5,6 @@ import errno
 import functools
 import socket
 import ssl
-import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +60,6 @@ def checked_ssl_context(name: str, context: Any) -> ssl.SSLContext | None:
 
 
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_starved: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 class _PatientSocket(socket.socket):
@@ -74,15 +72,22 @@ class _PatientSocket(socket.socket):
     __slots__ = ()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self in _starved:
-            _starved.discard(self)
-            raise BlockingIOError(errno.EAGAIN, "reported just now")
         try:
-            return super().accept()
+            return socket.socket.accept(self)
         except OSError as exc:
             if exc.errno in _OUT_OF_RESOURCES:
-                _starved.add(self)
+                self.__class__ = _StarvedSocket
             raise
+
+
+class _StarvedSocket(_PatientSocket):
+    """The same socket when it has just told so: the next call ends asyncio's loop of them."""
+
+    __slots__ = ()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.__class__ = _PatientSocket
+        raise BlockingIOError(errno.EAGAIN, "reported just now")
 
 
 def make_patient(server: asyncio.Server) -> None:

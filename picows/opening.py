@@ -12,6 +12,7 @@ from picows.handshake import (
     ServerHandshakePolicy,
     check_upgrade_request,
     encode_response,
+    encode_switching_protocols,
     switching_protocols,
 )
 from picows.http11 import HeadError, RequestReader
@@ -20,6 +21,7 @@ from picows.listener import WSListener
 from picows.options import PICOWS_DEBUG_LL, ConnectionOptions
 from picows.protocol import ConnectionProtocol
 from picows.transport import WSTransport
+from picows.upgrade_request import read_upgrade_request
 
 _MAX_EARLY_BYTES = 65536  # of frames that come before the handshake is answered; then reading pauses
 
@@ -216,7 +218,7 @@ class ServerProtocol(_Opening):
         self._accepted_at = loop.time()
         self._policy = policy
         self._factory = listener_factory
-        self._reader: RequestReader | None = RequestReader(policy.limits)
+        self._reader: RequestReader | None = None  # of a request that came in pieces, or is unusual
         self._request: WSUpgradeRequest | None = None
         self._head = b""
 
@@ -235,11 +237,11 @@ class ServerProtocol(_Opening):
 
     def handshake_received(self, data: bytes) -> None:
         """Feed the request; answer it when it is complete."""
-        if self._reader is None:
+        if self._request is not None:
             self._hold(data)
             return
         try:
-            request = self._reader.feed(data)
+            request = self._read(data)
         except HeadError as exc:
             self.options.logger.info("refused a request: %s", exc)
             self._answer(self._policy.refuse(None, exc.status, str(exc)))
@@ -249,18 +251,33 @@ class ServerProtocol(_Opening):
         self.options.logger.log(PICOWS_DEBUG_LL, "received upgrade request: %s", request)
         request.transport = self.peer
         self._request = request
-        self._head = self._reader.raw_header
-        self._rest = self._reader.rest
-        self._reader = None
         try:
             answer = self._factory(request)
         except Exception as exc:  # the user's code
             self._factory_failed(exc)
             return
-        if inspect.isawaitable(answer):
+        if not isinstance(answer, WSListener | WSUpgradeResponseWithListener) and inspect.isawaitable(answer):
             self._await(answer, self._answer_awaited)
         else:
             self._take(answer)
+
+    def _read(self, data: bytes) -> WSUpgradeRequest | None:
+        """The request, once its head is complete."""
+        limits = self._policy.limits
+        if self._reader is None:
+            max_size = min(limits.max_line_size, limits.max_head_size)
+            request = read_upgrade_request(data, max_size, limits.max_header_count)
+            if request is not None:
+                self._head = request.head
+                self._rest = data[len(request.head) :]
+                return request
+            self._reader = RequestReader(limits)
+        request = self._reader.feed(data)
+        if request is not None:
+            self._head = self._reader.raw_header
+            self._rest = self._reader.rest
+            self._reader = None
+        return request
 
     def _answer_awaited(self, task: asyncio.Future[Any]) -> None:
         self._task = None
@@ -309,9 +326,10 @@ class ServerProtocol(_Opening):
             self.options.logger.info("refused a request: %s", refusal.message)
             self._answer(self._policy.refuse(request, refusal.status, refusal.message, refusal.headers))
             return
-        completed = switching_protocols(request, response)
-        self.options.logger.log(PICOWS_DEBUG_LL, "send upgrade response: %s", completed)
-        response_bytes = completed.to_bytes()
+        response_bytes = encode_switching_protocols(request, response)
+        if self.options.logger.isEnabledFor(PICOWS_DEBUG_LL):
+            completed = switching_protocols(request, response)
+            self.options.logger.log(PICOWS_DEBUG_LL, "send upgrade response: %s", completed)
         self.write_handshake(response_bytes)
         rest, self._rest = self._rest, b""
         self._request = None

@@ -11,7 +11,7 @@ LAYERS = {
     "picows": [
         {"native", "enums", "version"},
         {"errors", "entropy", "http_message", "http_body"},
-        {"http11", "upgrade_headers", "url", "closing", "options", "buffer"},
+        {"http11", "upgrade_headers", "upgrade_request", "url", "closing", "options", "buffer"},
         {"handshake", "redirects", "frame", "output"},
         {"transport", "parser"},
         {"listener", "broadcast"},

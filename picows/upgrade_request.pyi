@@ -1,0 +1,16 @@
+from typing import final
+
+from picows.http_message import WSUpgradeRequest
+
+@final
+class UpgradeOffer:
+    @property
+    def key(self) -> str: ...
+    @property
+    def extensions(self) -> str | None: ...
+    @property
+    def subprotocols(self) -> str | None: ...
+    @property
+    def origin(self) -> str | None: ...
+
+def read_upgrade_request(data: bytes, max_size: int, max_fields: int) -> WSUpgradeRequest | None: ...
