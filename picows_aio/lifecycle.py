@@ -114,9 +114,12 @@ class Server:
             self._silent_bound = max(_LEAST_SILENT_BOUND, 2 * len(self._silent))
         self._silent.add(transport)
 
-    def handshake_begins(self, transport: asyncio.Transport) -> None:
-        """The request is there: until it is answered, the server is not closed."""
+    def request_received(self, transport: asyncio.Transport) -> None:
+        """It is known what a client wants."""
         self._silent.discard(transport)
+
+    def handshake_begins(self) -> None:
+        """The current task answers a request: until it has, the server is not closed."""
         task = asyncio.current_task()
         assert task is not None
         self._handshakes.add(task)
