@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from picows.errors import WSInvalidHeaderError, WSInvalidMessageError, WSInvalidStatusError, WSInvalidUpgradeError
 from picows.http11 import HeadersLike, HeadLimits, ResponseReader, WSUpgradeRequest, WSUpgradeResponse
-from picows.http_message import copy_headers, encode_headers, get_reason_phrase, shorten, split_tokens
+from picows.http_message import copy_headers, get_reason_phrase, shorten, split_tokens
 from picows.upgrade_headers import (
     compute_accept,
     describe,
@@ -29,15 +29,13 @@ from picows.upgrade_headers import (
     split_subprotocols,
     subprotocol_names,
 )
+from picows.upgrade_request import encode_acceptance
 from picows.url import WSParsedURL
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # base64 of 16 bytes
 _VERSION = re.compile(r"[0-9]{1,3}")
-_TARGET = re.compile(rb"/|https?://", re.IGNORECASE)
+_TARGET = re.compile(rb"https?://", re.IGNORECASE)
 _DEFAULT_LIMITS = HeadLimits()
-_SWITCHING_PROTOCOLS = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n%b\r\n"
-)
 # Made by the handshake itself; from the user they would make the message ambiguous.
 _OWN_HEADERS = (
     "Sec-WebSocket-Accept",
@@ -254,10 +252,13 @@ def check_upgrade_request(request: WSUpgradeRequest) -> Refusal | None:
         return Refusal(405, f"method {method} cannot open a WebSocket, only GET can", (("Allow", "GET"),))
     if request.version == b"HTTP/1.0":
         return Refusal(505, "opening a WebSocket takes HTTP/1.1")
-    if _TARGET.match(request.path) is None:
+    if not request.path.startswith(b"/") and _TARGET.match(request.path) is None:
         return Refusal(400, f"request target {shorten(request.path)} is not a path")
-    if request.offer is not None:
-        return _check_offered(_lines(request.offer.extensions), _lines(request.offer.subprotocols))
+    offer = request.offer
+    if offer is not None:
+        if offer.extensions is None and offer.subprotocols is None:
+            return None
+        return _check_offered(_lines(offer.extensions), _lines(offer.subprotocols))
     return _check_upgrade_headers(request.headers)
 
 
@@ -334,8 +335,12 @@ def encode_switching_protocols(request: WSUpgradeRequest, response: WSUpgradeRes
         ValueError: As there, or a header is not one HTTP can carry; the message names it.
         TypeError: A header's name or value is not a str.
     """
-    added = b"" if response is None else encode_headers(_check_user_response(request, response))
-    return _SWITCHING_PROTOCOLS % (_accept(request).encode("ascii"), added)
+    if request.offer is not None:
+        added = () if response is None else _check_user_response(request, response).items()
+        encoded = encode_acceptance(request.offer, added)
+        if encoded is not None:
+            return encoded
+    return switching_protocols(request, response).to_bytes()
 
 
 def _accept(request: WSUpgradeRequest) -> str:

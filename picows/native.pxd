@@ -106,9 +106,17 @@ cdef extern from "csrc/upgrade_request.h" nogil:
         ws_span subprotocols
         ws_span origin
 
+    bint ws_is_field_name(const uint8_t *text, size_t size) noexcept
+    bint ws_is_field_value(const uint8_t *text, size_t size) noexcept
     bint ws_read_upgrade_request(
         const uint8_t *data, size_t size, size_t max_fields, ws_upgrade_request *out
     ) noexcept
+
+cdef extern from "csrc/accept_value.h" nogil:
+    enum:
+        WS_ACCEPT_SIZE
+
+    void ws_accept_value(const uint8_t *key, uint8_t *accept) noexcept
 
 cdef extern from "csrc/platform.h" nogil:
     enum:

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from typing import final
 
 from picows.http_message import WSUpgradeRequest
@@ -14,3 +15,4 @@ class UpgradeOffer:
     def origin(self) -> str | None: ...
 
 def read_upgrade_request(data: bytes, max_size: int, max_fields: int) -> WSUpgradeRequest | None: ...
+def encode_acceptance(offer: UpgradeOffer, fields: Iterable[tuple[str, str]]) -> bytes | None: ...

@@ -93,6 +93,8 @@ class Admission:
         self._process_request = process_request
         self._process_response = process_response
         self._server_header = server_header
+        # Whether a request that offers nothing is one that there is nothing to decide about.
+        self._wants_nothing = origins is None and not subprotocols and select_subprotocol is None
 
     def policy(self, limits: picows.HeadLimits) -> picows.ServerHandshakePolicy:
         """What the core answers to requests that never get here."""
@@ -210,8 +212,11 @@ class Admission:
 
     def _agree(self, connection: ServerConnection, core_request: picows.WSUpgradeRequest) -> list[tuple[str, str]]:
         """Negotiate extensions and subprotocol with a request that is in order."""
+        offer = core_request.offer
+        if offer is not None and offer.extensions is None and offer.subprotocols is None and self._wants_nothing:
+            return []
         headers: OfferedHeaders | Headers
-        if core_request.offer is not None:  # in the usual form, which needs no second look
+        if offer is not None:  # in the usual form, which needs no second look
             headers = OfferedHeaders(core_request)
         else:
             assert connection.request is not None

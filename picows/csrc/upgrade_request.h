@@ -69,6 +69,17 @@ static inline size_t ws_span_of_value(const uint8_t *text, size_t size)
     return i;
 }
 
+/* Whether a text is a name of a header (RFC 9110 section 5.1). */
+static inline int ws_is_field_name(const uint8_t *text, size_t size)
+{
+    return size > 0 && ws_span_of(WS_TOKEN, text, size) == size;
+}
+
+static inline int ws_is_field_value(const uint8_t *text, size_t size)
+{
+    return ws_span_of_value(text, size) == size;
+}
+
 /* Whether a text is a word, in lower case, but for the case of its letters. The text holds no control characters, which
  * the comparison would take for punctuation. */
 static inline int ws_is_word(const uint8_t *text, size_t size, const char *word)
