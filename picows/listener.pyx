@@ -105,8 +105,8 @@ cdef object defining_class(WSListener listener, str name):
         if found == NULL:
             continue
         if PyMethod_Check(attribute):
-            is_of_class = PyMethod_GET_FUNCTION(attribute) == found and PyMethod_GET_SELF(attribute) == <PyObject*> listener
-            return cls if is_of_class else None
+            is_ours = PyMethod_GET_SELF(attribute) == <PyObject*> listener
+            return cls if is_ours and PyMethod_GET_FUNCTION(attribute) == found else None
         return None if attribute is not <object> found and name in getattr(listener, "__dict__", ()) else cls
     return None
 

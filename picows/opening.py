@@ -1,11 +1,14 @@
 """The opening handshake on a connection: asyncio's side of :mod:`picows.handshake`, for clients and for servers."""
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from picows.deadlines import Deadlines
 from picows.errors import WSError
 from picows.handshake import (
     ClientHandshake,
@@ -205,7 +208,7 @@ class ClientProtocol(_Opening):
 class ServerProtocol(_Opening):
     """The server's side of one connection."""
 
-    __slots__ = ("_accepted_at", "_factory", "_head", "_policy", "_reader", "_request")
+    __slots__ = ("_accepted_at", "_deadlines", "_factory", "_head", "_policy", "_reader", "_request")
 
     def __init__(
         self,
@@ -213,9 +216,11 @@ class ServerProtocol(_Opening):
         options: ConnectionOptions,
         policy: ServerHandshakePolicy,
         listener_factory: ServerListenerFactory,
+        deadlines: Deadlines[ServerProtocol] | None,
     ) -> None:
         super().__init__(loop, options, is_client_side=False)
         self._accepted_at = loop.time()
+        self._deadlines = deadlines
         self._policy = policy
         self._factory = listener_factory
         self._reader: RequestReader | None = None  # of a request that came in pieces, or is unusual
@@ -225,11 +230,14 @@ class ServerProtocol(_Opening):
     def handshake_started(self) -> None:
         """Wait for the request, but not for ever: time that TLS took counts."""
         self._policy.client_connected(self.peer)
-        if self.options.handshake_timeout is not None:
+        if self._deadlines is not None:
+            self._deadlines.add(self)
+        elif self.options.handshake_timeout is not None:
             left = self.options.handshake_timeout - (self.loop.time() - self._accepted_at)
-            self.set_handshake_deadline(max(left, 0), self._timed_out)
+            self.set_handshake_deadline(max(left, 0), self.timed_out)
 
-    def _timed_out(self) -> None:
+    def timed_out(self) -> None:
+        """Answer a client that took too long."""
         self.options.logger.info("no WebSocket handshake within %g s", self.options.handshake_timeout)
         self._stop_waiting()
         self._forget_transport()
@@ -333,16 +341,23 @@ class ServerProtocol(_Opening):
         self.write_handshake(response_bytes)
         rest, self._rest = self._rest, b""
         self._request = None
+        self._stop_clock()
         self.start(self._head, response_bytes, listener, rest)
 
     def _answer(self, response: WSUpgradeResponse) -> None:
         """Answer with plain HTTP, and end the connection."""
         self.options.logger.log(PICOWS_DEBUG_LL, "send response: %s", response)
         self.write_handshake(encode_response(response, self._request))
+        self._stop_clock()
         self.finish()
+
+    def _stop_clock(self) -> None:
+        if self._deadlines is not None:
+            self._deadlines.discard(self)
 
     def handshake_ended(self, exc: Exception | None) -> None:
         """The client hung up."""
+        self._stop_clock()
         self._forget_transport()
         self._stop_waiting()
         self.options.logger.log(PICOWS_DEBUG_LL, "the client left during the opening handshake: %r", exc)
@@ -353,6 +368,12 @@ def server_protocol_factory(
     options: ConnectionOptions,
     policy: ServerHandshakePolicy,
     listener_factory: ServerListenerFactory,
+    *,
+    is_secure: bool,
 ) -> Callable[[], ServerProtocol]:
     """What ``create_server`` calls for each connection."""
-    return functools.partial(ServerProtocol, loop, options, policy, listener_factory)
+    deadlines = None
+    # With TLS the time begins before the connection is handed over: that is not the order in which they come.
+    if options.handshake_timeout is not None and not is_secure:
+        deadlines = Deadlines(loop, options.handshake_timeout, ServerProtocol.timed_out)
+    return functools.partial(ServerProtocol, loop, options, policy, listener_factory, deadlines)

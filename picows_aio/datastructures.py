@@ -180,4 +180,4 @@ def _pairs(headers: HeadersLike) -> Iterable[tuple[str, str]]:
     if hasattr(headers, "keys"):
         mapping = cast(SupportsKeysAndGetItem, headers)
         return [(name, mapping[name]) for name in mapping.keys()]  # noqa: SIM118 - all that it has
-    return cast(Iterable[tuple[str, str]], headers)
+    return headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -172,7 +173,7 @@ def accept_extensions(
         for factory in factories:
             if factory.name == name:
                 try:
-                    answer, extension = factory.process_request_params(params, accepted)
+                    answer, extension = factory.process_request_params(list(params), accepted)
                 except NegotiationError:
                     # Declining is silent: the client sees what was accepted.
                     continue
@@ -214,7 +215,13 @@ def select_subprotocol(
 
 
 def _parse_extensions(headers: Headers | OfferedHeaders) -> list[ExtensionHeader]:
-    return [extension for value in headers.get_all(_EXTENSIONS) for extension in parse_extension(value)]
+    return [extension for value in headers.get_all(_EXTENSIONS) for extension in _extensions_of(value)]
+
+
+@functools.lru_cache(maxsize=32)
+def _extensions_of(value: str) -> list[ExtensionHeader]:
+    """Clients make a handful of offers between them. Not to be changed."""
+    return parse_extension(value)
 
 
 def _parse_subprotocols(headers: Headers | OfferedHeaders) -> list[Subprotocol]:

@@ -15,7 +15,7 @@ LAYERS = {
         {"handshake", "redirects", "frame", "output"},
         {"transport", "parser"},
         {"listener", "broadcast"},
-        {"keepalive", "network", "proxy"},
+        {"keepalive", "network", "proxy", "deadlines"},
         {"protocol", "route"},
         {"opening"},
         {"client", "server"},

@@ -1,5 +1,6 @@
 """The upgrade request in one pass: what is recognised is what the strict reader and all checks accept."""
 
+import base64
 import copy
 import dataclasses
 
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from picows.handshake import check_upgrade_request, encode_switching_protocols, switching_protocols
 from picows.http11 import HeadError, HeadLimits, RequestReader, WSUpgradeResponse
-from picows.upgrade_request import read_upgrade_request
+from picows.upgrade_request import encode_acceptance, read_upgrade_request
+from tests.support import accept_value
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 REQUIRED = {
@@ -30,7 +32,7 @@ def encode(*fields, line="GET /chat?a=b HTTP/1.1"):
 
 
 def request_with(**changes):
-    """The required headers with some replaced or added, underscores for hyphens; None removes one, a list repeats it."""
+    """The required headers, some replaced: None removes one, a list repeats it. Underscores stand for hyphens."""
     fields = {name.lower(): [(name, value)] for name, value in REQUIRED.items()}
     for name, value in changes.items():
         written = name.replace("_", "-")
@@ -176,6 +178,24 @@ def test_an_answer_beyond_the_offer_is_an_error(headers):
     request = read(request_with(Sec_WebSocket_Protocol="a, b", Sec_WebSocket_Extensions="x"))
     with pytest.raises(ValueError, match="of the offered"):
         encode_switching_protocols(request, WSUpgradeResponse.create_101_response(headers))
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_accept_value_of_any_key(random):
+    """RFC 6455 section 4.2.2, step 5.4."""
+    key = base64.b64encode(random).decode()
+    answer = encode_acceptance(read(request_with(Sec_WebSocket_Key=key)).offer, ())
+    assert answer.endswith(f"Sec-WebSocket-Accept: {accept_value(key)}\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    "field",
+    [("X y", "a"), ("", "a"), ("X:", "a"), ("X", "a\r\nb: c"), ("X", "\0"), ("X", "\xfc"), ("\xfc", "a"), ("X", 1)],
+)
+def test_headers_that_the_short_way_leaves_to_the_long_one(field):
+    offer = read(request_with()).offer
+    assert encode_acceptance(offer, [("A", "b"), field]) is None
+    assert encode_acceptance(offer, [("A", "b\t~"), ("C", "")]).endswith(b"=\r\nA: b\t~\r\nC: \r\n\r\n")
 
 
 NAMES = st.sampled_from([*REQUIRED, "Origin", "Content-Length", "Transfer-Encoding", "Sec-WebSocket-Protocol", "X"])
