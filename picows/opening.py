@@ -219,7 +219,7 @@ class ServerProtocol(_Opening):
         deadlines: Deadlines[ServerProtocol] | None,
     ) -> None:
         super().__init__(loop, options, is_client_side=False)
-        self._accepted_at = loop.time()
+        self._accepted_at = 0.0 if deadlines is not None else loop.time()
         self._deadlines = deadlines
         self._policy = policy
         self._factory = listener_factory

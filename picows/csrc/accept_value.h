@@ -20,6 +20,16 @@ static inline uint32_t ws_rotate_left(uint32_t word, int bits)
     return word << bits | word >> (32 - bits);
 }
 
+typedef struct ws_sha1_words {
+    uint32_t a, b, c, d, e;
+} ws_sha1_words;
+
+static inline ws_sha1_words ws_sha1_step(ws_sha1_words v, uint32_t term)
+{
+    const ws_sha1_words next = {ws_rotate_left(v.a, 5) + v.e + term, v.a, ws_rotate_left(v.b, 30), v.c, v.d};
+    return next;
+}
+
 /* FIPS 180-4 section 6.1.2: one block of the message. */
 static inline void ws_sha1_block(uint32_t state[5], const uint8_t *block)
 {
@@ -28,29 +38,20 @@ static inline void ws_sha1_block(uint32_t state[5], const uint8_t *block)
         w[t] = (uint32_t)block[0] << 24 | (uint32_t)block[1] << 16 | (uint32_t)block[2] << 8 | block[3];
     for (int t = 16; t < 80; t++)
         w[t] = ws_rotate_left(w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16], 1);
-    uint32_t a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
-    for (int t = 0; t < 80; t++) {
-        uint32_t f, k;
-        if (t < 20)
-            f = (b & c) | (~b & d), k = 0x5a827999;
-        else if (t < 40)
-            f = b ^ c ^ d, k = 0x6ed9eba1;
-        else if (t < 60)
-            f = (b & c) | (b & d) | (c & d), k = 0x8f1bbcdc;
-        else
-            f = b ^ c ^ d, k = 0xca62c1d6;
-        const uint32_t next = ws_rotate_left(a, 5) + f + e + k + w[t];
-        e = d;
-        d = c;
-        c = ws_rotate_left(b, 30);
-        b = a;
-        a = next;
-    }
-    state[0] += a;
-    state[1] += b;
-    state[2] += c;
-    state[3] += d;
-    state[4] += e;
+    ws_sha1_words v = {state[0], state[1], state[2], state[3], state[4]};
+    for (int t = 0; t < 20; t++)
+        v = ws_sha1_step(v, ((v.b & v.c) | (~v.b & v.d)) + 0x5a827999 + w[t]);
+    for (int t = 20; t < 40; t++)
+        v = ws_sha1_step(v, (v.b ^ v.c ^ v.d) + 0x6ed9eba1 + w[t]);
+    for (int t = 40; t < 60; t++)
+        v = ws_sha1_step(v, ((v.b & v.c) | (v.b & v.d) | (v.c & v.d)) + 0x8f1bbcdc + w[t]);
+    for (int t = 60; t < 80; t++)
+        v = ws_sha1_step(v, (v.b ^ v.c ^ v.d) + 0xca62c1d6 + w[t]);
+    state[0] += v.a;
+    state[1] += v.b;
+    state[2] += v.c;
+    state[3] += v.d;
+    state[4] += v.e;
 }
 
 /* Base64 (RFC 4648 section 4) of three bytes. */
