@@ -20,12 +20,21 @@ from multidict import CIMultiDict
 from picows.errors import WSInvalidHeaderError, WSInvalidMessageError, WSInvalidStatusError, WSInvalidUpgradeError
 from picows.http11 import HeadersLike, HeadLimits, ResponseReader, WSUpgradeRequest, WSUpgradeResponse
 from picows.http_message import copy_headers, get_reason_phrase, shorten, split_tokens
-from picows.upgrade_headers import compute_accept, describe, describe_offer, split_extensions, split_subprotocols
+from picows.upgrade_headers import (
+    compute_accept,
+    describe,
+    describe_offer,
+    extension_names,
+    split_extensions,
+    split_subprotocols,
+    subprotocol_names,
+)
+from picows.upgrade_request import encode_acceptance
 from picows.url import WSParsedURL
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # base64 of 16 bytes
 _VERSION = re.compile(r"[0-9]{1,3}")
-_TARGET = re.compile(rb"/|https?://", re.IGNORECASE)
+_TARGET = re.compile(rb"https?://", re.IGNORECASE)
 _DEFAULT_LIMITS = HeadLimits()
 # Made by the handshake itself; from the user they would make the message ambiguous.
 _OWN_HEADERS = (
@@ -34,6 +43,11 @@ _OWN_HEADERS = (
     "Sec-WebSocket-Version",
     "Content-Length",
     "Transfer-Encoding",
+)
+# Of those that a user may add to a 101, these are looked at.
+_CHECKED_HEADERS = frozenset(
+    name.lower()
+    for name in (*_OWN_HEADERS, "Upgrade", "Connection", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions")
 )
 
 
@@ -238,9 +252,19 @@ def check_upgrade_request(request: WSUpgradeRequest) -> Refusal | None:
         return Refusal(405, f"method {method} cannot open a WebSocket, only GET can", (("Allow", "GET"),))
     if request.version == b"HTTP/1.0":
         return Refusal(505, "opening a WebSocket takes HTTP/1.1")
-    if _TARGET.match(request.path) is None:
+    if not request.path.startswith(b"/") and _TARGET.match(request.path) is None:
         return Refusal(400, f"request target {shorten(request.path)} is not a path")
+    offer = request.offer
+    if offer is not None:
+        if offer.extensions is None and offer.subprotocols is None:
+            return None
+        return _check_offered(_lines(offer.extensions), _lines(offer.subprotocols))
     return _check_upgrade_headers(request.headers)
+
+
+def _lines(value: str | None) -> tuple[str, ...]:
+    """The values of a header that was not sent, or once."""
+    return () if value is None else (value,)
 
 
 def _check_upgrade_headers(headers: CIMultiDict[str]) -> Refusal | None:
@@ -271,9 +295,13 @@ def _check_optional_headers(headers: CIMultiDict[str]) -> Refusal | None:
     # Which of two a check of the origin sees would be luck.
     if len(headers.getall("Origin", ())) > 1:
         return Refusal(400, "more than one Origin header")
+    return _check_offered(headers.getall("Sec-WebSocket-Extensions", ()), headers.getall("Sec-WebSocket-Protocol", ()))
+
+
+def _check_offered(extensions: Iterable[str], subprotocols: Iterable[str]) -> Refusal | None:
     try:
-        split_subprotocols(headers)
-        split_extensions(headers)
+        subprotocol_names(subprotocols)
+        extension_names(extensions)
     except ValueError as exc:
         return Refusal(400, str(exc))
     return None
@@ -290,30 +318,51 @@ def switching_protocols(request: WSUpgradeRequest, response: WSUpgradeResponse |
         ValueError: The response is not a 101, has a body, sets a header that is not the user's to set, or a
             subprotocol or an extension that the client did not offer.
     """
-    headers = CIMultiDict(
-        {
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Accept": compute_accept(request.headers["Sec-WebSocket-Key"]),
-        }
-    )
+    headers = CIMultiDict({"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": _accept(request)})
     if response is not None:
         headers.extend(_check_user_response(request, response))
     return WSUpgradeResponse(headers=headers)
+
+
+def encode_switching_protocols(request: WSUpgradeRequest, response: WSUpgradeResponse | None = None) -> bytes:
+    """What `switching_protocols` makes, encoded.
+
+    Args:
+        request: As there.
+        response: As there.
+
+    Raises:
+        ValueError: As there, or a header is not one HTTP can carry; the message names it.
+        TypeError: A header's name or value is not a str.
+    """
+    if request.offer is not None:
+        added = () if response is None else _check_user_response(request, response).items()
+        encoded = encode_acceptance(request.offer, added)
+        if encoded is not None:
+            return encoded
+    return switching_protocols(request, response).to_bytes()
+
+
+def _accept(request: WSUpgradeRequest) -> str:
+    offer = request.offer
+    return compute_accept(request.headers["Sec-WebSocket-Key"] if offer is None else offer.key)
 
 
 def _check_user_response(request: WSUpgradeRequest, response: WSUpgradeResponse) -> CIMultiDict[str]:
     """Headers the user adds to a 101."""
     if response.status != 101 or response.body:
         raise ValueError(f"a WebSocket opens with status 101 and no body, not with status {int(response.status)}")
+    if _CHECKED_HEADERS.isdisjoint(map(str.lower, response.headers)):
+        return response.headers
     headers = CIMultiDict(response.headers)
     _drop_own(headers, {"Upgrade": "websocket", "Connection": "upgrade"})
     _refuse_own(headers, _OWN_HEADERS)
     chosen = headers.getall("Sec-WebSocket-Protocol", [])
-    offered = split_subprotocols(request.headers)
+    offer = request.offer
+    offered = split_subprotocols(request.headers) if offer is None else subprotocol_names(_lines(offer.subprotocols))
     if len(chosen) > 1 or not set(chosen) <= set(offered):
         raise ValueError(describe("Sec-WebSocket-Protocol", ", ".join(chosen), describe_offer(offered)))
-    offered = split_extensions(request.headers)
+    offered = split_extensions(request.headers) if offer is None else extension_names(_lines(offer.extensions))
     if not set(split_extensions(headers)) <= set(offered):
         chosen = headers.getall("Sec-WebSocket-Extensions")
         raise ValueError(describe("Sec-WebSocket-Extensions", ", ".join(chosen), describe_offer(offered)))

@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multidict import CIMultiDict
+
+if TYPE_CHECKING:
+    from picows.upgrade_request import UpgradeOffer
 
 HeadersLike = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -40,6 +43,9 @@ class WSUpgradeRequest:
         version: b"HTTP/1.1" or b"HTTP/1.0".
         headers: Header fields in the order they came; names compare without case, values are latin-1.
         transport: On a server, the asyncio transport it came over, until it is answered; else None.
+        head: Octets of the head that `headers` are parsed from when they are asked for; else empty.
+        offer: What it asks for, where it is an upgrade request in the usual form and nobody has asked for `headers`,
+            which could be changed; else None.
     """
 
     method: bytes = b"GET"
@@ -47,6 +53,18 @@ class WSUpgradeRequest:
     version: bytes = b"HTTP/1.1"
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict, repr=False)
     transport: Any = field(default=None, repr=False)
+    head: bytes = field(default=b"", init=False, repr=False)
+    offer: UpgradeOffer | None = field(default=None, init=False, repr=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> CIMultiDict[str]:
+            """Called for what is missing: `headers` of a request that was read and not looked at yet."""
+            if name != "headers":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            self.offer = None
+            self.headers = CIMultiDict(FIELD_LINES.findall(self.head.decode("latin-1")))
+            return self.headers
 
     def to_bytes(self) -> bytes:
         """Encode the head.

@@ -8,12 +8,19 @@ from picows.transport cimport WSTransport
 
 cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object instance, object name, PyObject* value) except -1
+    object PyObject_GenericGetAttr(object instance, object name)
+    PyObject* PyDict_GetItemWithError(object dictionary, object key) except? NULL
+    bint PyMethod_Check(object attribute) noexcept
+    PyObject* PyMethod_GET_FUNCTION(object method) noexcept
+    PyObject* PyMethod_GET_SELF(object method) noexcept
 
 cdef extern from *:
     """
     #define ws_is_heap_type(type) PyType_HasFeature((PyTypeObject *)(type), Py_TPFLAGS_HEAPTYPE)
+    #define ws_names_of(type) (((PyTypeObject *)(type))->tp_dict)
     """
     bint ws_is_heap_type(object type) noexcept
+    PyObject* ws_names_of(object type) noexcept
 
 
 cdef class WSListener:
@@ -84,24 +91,35 @@ cdef class WSListener:
 cdef frozenset HOOKS = frozenset(name for name in vars(WSListener) if not name.startswith("_"))
 
 
+cdef object defining_class(WSListener listener, str name):
+    """The class whose `name` the listener has, or None where the instance has its own.
+
+    The dictionary of the instance is not asked for: CPython makes it only then, and most listeners never need one.
+    """
+    cdef PyObject* found
+    cdef PyObject* names
+    attribute = PyObject_GenericGetAttr(listener, name)
+    for cls in type(listener).__mro__:
+        names = ws_names_of(cls)
+        found = NULL if names == NULL else PyDict_GetItemWithError(<object> names, name)
+        if found == NULL:
+            continue
+        if PyMethod_Check(attribute):
+            is_ours = PyMethod_GET_SELF(attribute) == <PyObject*> listener
+            return cls if is_ours and PyMethod_GET_FUNCTION(attribute) == found else None
+        return None if attribute is not <object> found and name in getattr(listener, "__dict__", ()) else cls
+    return None
+
+
 cdef object python_override(WSListener listener, str name):
     """The bound method when `name` was overridden in Python, else None: then the C method is the fastest way.
 
     Calling a bound method costs half of a `cpdef` dispatch that has to look for the override on every call.
     """
-    if name in getattr(listener, "__dict__", ()):
-        return getattr(listener, name)
-    for cls in type(listener).__mro__:
-        if name in vars(cls):
-            return getattr(listener, name) if ws_is_heap_type(cls) else None
-    return None
+    cls = defining_class(listener, name)
+    return getattr(listener, name) if cls is None or ws_is_heap_type(cls) else None
 
 
 cdef bint is_overridden(WSListener listener, str name) except -1:
     """Whether a subclass, in Python or Cython, or the instance has its own `name`."""
-    if name in getattr(listener, "__dict__", ()):
-        return True
-    for cls in type(listener).__mro__:
-        if name in vars(cls):
-            return cls is not WSListener
-    return False
+    return defining_class(listener, name) is not WSListener

@@ -1,4 +1,4 @@
-"""Cython declarations of csrc/: the frame codec, masking, UTF-8, and the operating system.
+"""Cython declarations of csrc/: the frame codec, masking, UTF-8, upgrade requests, and the operating system.
 
 The headers say what each function means. The masking kernels (csrc/mask.c) are part of one module, `native`.
 """
@@ -93,6 +93,25 @@ cdef extern from "csrc/mask.h" nogil:
     const ws_mask_impl *ws_mask_select() noexcept
     const ws_mask_impl *ws_mask_available(size_t index) noexcept
 
+cdef extern from "csrc/upgrade_request.h" nogil:
+    ctypedef struct ws_span:
+        size_t pos                  # 0: not there
+        size_t size
+
+    ctypedef struct ws_upgrade_request:
+        size_t head_size            # bytes, with the empty line
+        ws_span path
+        ws_span key
+        ws_span extensions
+        ws_span subprotocols
+        ws_span origin
+
+    bint ws_is_field_name(const uint8_t *text, size_t size) noexcept
+    bint ws_is_field_value(const uint8_t *text, size_t size) noexcept
+    bint ws_read_upgrade_request(
+        const uint8_t *data, size_t size, size_t max_fields, ws_upgrade_request *out
+    ) noexcept
+
 cdef extern from "csrc/platform.h" nogil:
     enum:
         WS_HAS_DIRECT_IO
@@ -103,6 +122,7 @@ cdef extern from "csrc/platform.h" nogil:
     int64_t ws_send2(int fd, const void *head, size_t head_size, const void *body, size_t body_size) noexcept
     int64_t ws_recv(int fd, void *dst, size_t size) noexcept
     bint ws_would_block(int64_t result) noexcept
+    int ws_set_no_delay(int fd) noexcept
 
 cdef const ws_mask_impl* MASK       # the best kernel of this CPU
 cdef const ws_mask_impl* mask_impl(size_t index) noexcept

@@ -5,7 +5,6 @@ import errno
 import functools
 import socket
 import ssl
-import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -61,10 +60,32 @@ def checked_ssl_context(name: str, context: Any) -> ssl.SSLContext | None:
 
 
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_starved: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-class _PatientSocket(socket.socket):
+_FAMILIES = {int(family): family for family in socket.AddressFamily}
+_KINDS = {int(kind): kind for kind in socket.SocketKind}
+
+
+class _QuickSocket(socket.socket):
+    """A socket whose constants are looked up.
+
+    CPython (3.11 to 3.14) converts them every time, and asyncio asks for several of every connection.
+    """
+
+    __slots__ = ()
+
+    @property
+    def family(self) -> Any:
+        number = super(socket.socket, self).family
+        return _FAMILIES.get(number, number)
+
+    @property
+    def type(self) -> Any:
+        number = super(socket.socket, self).type
+        return _KINDS.get(number, number)
+
+
+class _PatientSocket(_QuickSocket):
     """A listening socket that tells asyncio once a second that descriptors ran out, instead of once for each client.
 
     asyncio (3.11 to 3.13) waits a second after such an error, but only once it has called ``accept`` as often as the
@@ -74,15 +95,24 @@ class _PatientSocket(socket.socket):
     __slots__ = ()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self in _starved:
-            _starved.discard(self)
-            raise BlockingIOError(errno.EAGAIN, "reported just now")
         try:
-            return super().accept()
+            sock, address = super().accept()
+            sock.__class__ = _QuickSocket
+            return sock, address
         except OSError as exc:
             if exc.errno in _OUT_OF_RESOURCES:
-                _starved.add(self)
+                self.__class__ = _StarvedSocket
             raise
+
+
+class _StarvedSocket(_PatientSocket):
+    """The same socket when it has just told so: the next call ends asyncio's loop of them."""
+
+    __slots__ = ()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.__class__ = _PatientSocket  # type: ignore[assignment]
+        raise BlockingIOError(errno.EAGAIN, "reported just now")
 
 
 def make_patient(server: asyncio.Server) -> None:

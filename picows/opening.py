@@ -1,17 +1,21 @@
 """The opening handshake on a connection: asyncio's side of :mod:`picows.handshake`, for clients and for servers."""
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from picows.deadlines import Deadlines
 from picows.errors import WSError
 from picows.handshake import (
     ClientHandshake,
     ServerHandshakePolicy,
     check_upgrade_request,
     encode_response,
+    encode_switching_protocols,
     switching_protocols,
 )
 from picows.http11 import HeadError, RequestReader
@@ -20,6 +24,7 @@ from picows.listener import WSListener
 from picows.options import PICOWS_DEBUG_LL, ConnectionOptions
 from picows.protocol import ConnectionProtocol
 from picows.transport import WSTransport
+from picows.upgrade_request import read_upgrade_request
 
 _MAX_EARLY_BYTES = 65536  # of frames that come before the handshake is answered; then reading pauses
 
@@ -203,7 +208,7 @@ class ClientProtocol(_Opening):
 class ServerProtocol(_Opening):
     """The server's side of one connection."""
 
-    __slots__ = ("_accepted_at", "_factory", "_head", "_policy", "_reader", "_request")
+    __slots__ = ("_accepted_at", "_deadlines", "_factory", "_head", "_policy", "_reader", "_request")
 
     def __init__(
         self,
@@ -211,23 +216,28 @@ class ServerProtocol(_Opening):
         options: ConnectionOptions,
         policy: ServerHandshakePolicy,
         listener_factory: ServerListenerFactory,
+        deadlines: Deadlines[ServerProtocol] | None,
     ) -> None:
         super().__init__(loop, options, is_client_side=False)
-        self._accepted_at = loop.time()
+        self._accepted_at = 0.0 if deadlines is not None else loop.time()
+        self._deadlines = deadlines
         self._policy = policy
         self._factory = listener_factory
-        self._reader: RequestReader | None = RequestReader(policy.limits)
+        self._reader: RequestReader | None = None  # of a request that came in pieces, or is unusual
         self._request: WSUpgradeRequest | None = None
         self._head = b""
 
     def handshake_started(self) -> None:
         """Wait for the request, but not for ever: time that TLS took counts."""
         self._policy.client_connected(self.peer)
-        if self.options.handshake_timeout is not None:
+        if self._deadlines is not None:
+            self._deadlines.add(self)
+        elif self.options.handshake_timeout is not None:
             left = self.options.handshake_timeout - (self.loop.time() - self._accepted_at)
-            self.set_handshake_deadline(max(left, 0), self._timed_out)
+            self.set_handshake_deadline(max(left, 0), self.timed_out)
 
-    def _timed_out(self) -> None:
+    def timed_out(self) -> None:
+        """Answer a client that took too long."""
         self.options.logger.info("no WebSocket handshake within %g s", self.options.handshake_timeout)
         self._stop_waiting()
         self._forget_transport()
@@ -235,11 +245,11 @@ class ServerProtocol(_Opening):
 
     def handshake_received(self, data: bytes) -> None:
         """Feed the request; answer it when it is complete."""
-        if self._reader is None:
+        if self._request is not None:
             self._hold(data)
             return
         try:
-            request = self._reader.feed(data)
+            request = self._read(data)
         except HeadError as exc:
             self.options.logger.info("refused a request: %s", exc)
             self._answer(self._policy.refuse(None, exc.status, str(exc)))
@@ -249,18 +259,33 @@ class ServerProtocol(_Opening):
         self.options.logger.log(PICOWS_DEBUG_LL, "received upgrade request: %s", request)
         request.transport = self.peer
         self._request = request
-        self._head = self._reader.raw_header
-        self._rest = self._reader.rest
-        self._reader = None
         try:
             answer = self._factory(request)
         except Exception as exc:  # the user's code
             self._factory_failed(exc)
             return
-        if inspect.isawaitable(answer):
+        if not isinstance(answer, WSListener | WSUpgradeResponseWithListener) and inspect.isawaitable(answer):
             self._await(answer, self._answer_awaited)
         else:
             self._take(answer)
+
+    def _read(self, data: bytes) -> WSUpgradeRequest | None:
+        """The request, once its head is complete."""
+        limits = self._policy.limits
+        if self._reader is None:
+            max_size = min(limits.max_line_size, limits.max_head_size)
+            request = read_upgrade_request(data, max_size, limits.max_header_count)
+            if request is not None:
+                self._head = request.head
+                self._rest = data[len(request.head) :]
+                return request
+            self._reader = RequestReader(limits)
+        request = self._reader.feed(data)
+        if request is not None:
+            self._head = self._reader.raw_header
+            self._rest = self._reader.rest
+            self._reader = None
+        return request
 
     def _answer_awaited(self, task: asyncio.Future[Any]) -> None:
         self._task = None
@@ -309,22 +334,30 @@ class ServerProtocol(_Opening):
             self.options.logger.info("refused a request: %s", refusal.message)
             self._answer(self._policy.refuse(request, refusal.status, refusal.message, refusal.headers))
             return
-        completed = switching_protocols(request, response)
-        self.options.logger.log(PICOWS_DEBUG_LL, "send upgrade response: %s", completed)
-        response_bytes = completed.to_bytes()
+        response_bytes = encode_switching_protocols(request, response)
+        if self.options.logger.isEnabledFor(PICOWS_DEBUG_LL):
+            completed = switching_protocols(request, response)
+            self.options.logger.log(PICOWS_DEBUG_LL, "send upgrade response: %s", completed)
         self.write_handshake(response_bytes)
         rest, self._rest = self._rest, b""
         self._request = None
+        self._stop_clock()
         self.start(self._head, response_bytes, listener, rest)
 
     def _answer(self, response: WSUpgradeResponse) -> None:
         """Answer with plain HTTP, and end the connection."""
         self.options.logger.log(PICOWS_DEBUG_LL, "send response: %s", response)
         self.write_handshake(encode_response(response, self._request))
+        self._stop_clock()
         self.finish()
+
+    def _stop_clock(self) -> None:
+        if self._deadlines is not None:
+            self._deadlines.discard(self)
 
     def handshake_ended(self, exc: Exception | None) -> None:
         """The client hung up."""
+        self._stop_clock()
         self._forget_transport()
         self._stop_waiting()
         self.options.logger.log(PICOWS_DEBUG_LL, "the client left during the opening handshake: %r", exc)
@@ -335,6 +368,12 @@ def server_protocol_factory(
     options: ConnectionOptions,
     policy: ServerHandshakePolicy,
     listener_factory: ServerListenerFactory,
+    *,
+    is_secure: bool,
 ) -> Callable[[], ServerProtocol]:
     """What ``create_server`` calls for each connection."""
-    return functools.partial(ServerProtocol, loop, options, policy, listener_factory)
+    deadlines = None
+    # With TLS the time begins before the connection is handed over: that is not the order in which they come.
+    if options.handshake_timeout is not None and not is_secure:
+        deadlines = Deadlines(loop, options.handshake_timeout, ServerProtocol.timed_out)
+    return functools.partial(ServerProtocol, loop, options, policy, listener_factory, deadlines)

@@ -16,7 +16,7 @@ from picows.buffer cimport thread_pool
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows.listener cimport WSListener, is_overridden, python_override
-from picows.native cimport ws_clock_ns, ws_would_block
+from picows.native cimport ws_clock_ns, ws_set_no_delay, ws_would_block
 from picows.output cimport Output
 from picows.parser cimport FrameParser
 from picows.transport cimport TransportOwner, WSTransport
@@ -773,6 +773,8 @@ cdef class ConnectionProtocol(TransportOwner):
 
 def set_no_delay(sock):
     """Switch Nagle's algorithm off; a Unix socket has none."""
+    if ws_set_no_delay(sock.fileno()) == 0:
+        return
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -105,10 +105,11 @@ async def ws_create_server(
         raise TypeError(f"handshake_policy must be a ServerHandshakePolicy, not {type(handshake_policy).__name__}")
     checked_ssl_context("ssl", kwargs.get("ssl"))
     network = network_of(loop, use_aiofastnet)
+    is_secure = kwargs.get("ssl") is not None
     protocol_factory = server_protocol_factory(
-        loop, options, handshake_policy or ServerHandshakePolicy(), ws_listener_factory
+        loop, options, handshake_policy or ServerHandshakePolicy(), ws_listener_factory, is_secure=is_secure
     )
-    if kwargs.get("ssl") is not None and websocket_handshake_timeout is not None:
+    if is_secure and websocket_handshake_timeout is not None:
         kwargs.setdefault("ssl_handshake_timeout", websocket_handshake_timeout)
     if path is None:
         server = await network.create_server(protocol_factory, host, port, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 
 from multidict import CIMultiDict
 
@@ -31,8 +32,13 @@ def split_extensions(headers: CIMultiDict[str]) -> list[str]:
     Raises:
         ValueError: It does not follow the grammar of RFC 6455 section 9.1.
     """
+    return extension_names(headers.getall("Sec-WebSocket-Extensions", ()))
+
+
+def extension_names(lines: Iterable[str]) -> list[str]:
+    """The same for the values of the header."""
     names = []
-    for item in split_list(headers.getall("Sec-WebSocket-Extensions", ())):
+    for item in split_list(lines):
         match = _EXTENSION.fullmatch(item)
         if match is None:
             raise ValueError(f"Sec-WebSocket-Extensions holds {shorten(item)}, expected name; parameter=value; ...")
@@ -46,7 +52,12 @@ def split_subprotocols(headers: CIMultiDict[str]) -> list[str]:
     Raises:
         ValueError: One is not a token.
     """
-    names = split_list(headers.getall("Sec-WebSocket-Protocol", ()))
+    return subprotocol_names(headers.getall("Sec-WebSocket-Protocol", ()))
+
+
+def subprotocol_names(lines: Iterable[str]) -> list[str]:
+    """The same for the values of the header."""
+    names = split_list(lines)
     for name in names:
         if _TOKEN.fullmatch(name) is None:
             raise ValueError(f"Sec-WebSocket-Protocol holds {shorten(name)}, expected tokens")

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import http
 import inspect
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
+
+from multidict import CIMultiDict
 
 import picows
 from picows_aio.datastructures import Headers
@@ -29,8 +33,8 @@ from picows_aio.exceptions import (
 )
 from picows_aio.headers import parse_connection, parse_subprotocol, parse_upgrade
 from picows_aio.http11 import Request, Response
-from picows_aio.negotiation import accept_extensions, check_origin, select_subprotocol
-from picows_aio.translation import from_core_headers, to_core_response
+from picows_aio.negotiation import OfferedHeaders, accept_extensions, check_origin, select_subprotocol
+from picows_aio.translation import from_core_request, to_core_response
 from picows_aio.typing import Origin, StatusLike, Subprotocol
 
 if TYPE_CHECKING:
@@ -55,7 +59,7 @@ def build_response(status: StatusLike, text: str) -> Response:
     body = text.encode()
     headers = Headers(
         [
-            ("Date", formatdate(usegmt=True)),
+            ("Date", _date_at(int(time.time()))),
             ("Connection", "close"),
             ("Content-Length", str(len(body))),
             ("Content-Type", "text/plain; charset=utf-8"),
@@ -89,49 +93,83 @@ class Admission:
         self._process_request = process_request
         self._process_response = process_response
         self._server_header = server_header
+        # Whether a request that offers nothing is one that there is nothing to decide about.
+        self._wants_nothing = origins is None and not subprotocols and select_subprotocol is None
 
     def policy(self, limits: picows.HeadLimits) -> picows.ServerHandshakePolicy:
         """What the core answers to requests that never get here."""
         return _Policy(limits, self._server)
 
-    async def admit(self, core_request: picows.WSUpgradeRequest) -> picows.WSUpgradeResponseWithListener:
-        """The answer to one request; the core's listener factory."""
-        self._server.handshake_begins(core_request.transport)
+    def admit(
+        self, core_request: picows.WSUpgradeRequest
+    ) -> picows.WSUpgradeResponseWithListener | Awaitable[picows.WSUpgradeResponseWithListener]:
+        """The answer to one request, at once where no hook may want to wait; the core's listener factory."""
+        self._server.request_received(core_request.transport)
+        if self._process_request is None and self._process_response is None:
+            return self._admit_at_once(core_request)
+        return self._admit_with_hooks(core_request)
+
+    def _admit_at_once(self, core_request: picows.WSUpgradeRequest) -> picows.WSUpgradeResponseWithListener:
+        connection = self._begin(core_request)
+        connection.set_request(core_request)
+        verdict = self._check(connection, core_request)
+        if isinstance(verdict, Response):
+            self._name_server(verdict)
+            connection.set_response(verdict)
+            return self._refuse(connection, verdict, "connection rejected")
+        headers = CIMultiDict([("Date", _date_at(int(time.time()))), *verdict])
+        if self._server_header is not None:
+            headers.add("Server", self._server_header)
+        return picows.WSUpgradeResponseWithListener(picows.WSUpgradeResponse(headers=headers), connection)
+
+    async def _admit_with_hooks(self, core_request: picows.WSUpgradeRequest) -> picows.WSUpgradeResponseWithListener:
+        self._server.handshake_begins()
+        connection = self._begin(core_request)
+        request = from_core_request(core_request)
+        connection.set_request(request)
+        is_left = True
+        try:
+            response, is_answered = await self._answer(connection, request, core_request)
+            is_left = False
+        finally:
+            if is_left:
+                connection.on_ws_disconnected(None)
+        if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            return self._refuse(connection, response, "HTTP response sent" if is_answered else "connection rejected")
+        answer = to_core_response(response)
+        for name in _CORE_HEADERS:
+            answer.headers.popall(name, None)
+        return picows.WSUpgradeResponseWithListener(answer, connection)
+
+    def _begin(self, core_request: picows.WSUpgradeRequest) -> ServerConnection:
         connection = self._make_connection()
         connection.attach(core_request.transport)
-        request = Request(
-            core_request.path.decode("ascii"),
-            from_core_headers(core_request.headers),
-            core_request.method.decode("ascii"),
-            core_request.version.decode("ascii"),
-        )
-        connection.set_request(request)
-        is_accepted = False
-        try:
-            response = await self._answer(connection, request, core_request)
-            is_accepted = response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS
-        finally:
-            if not is_accepted:
-                connection.on_ws_disconnected(None)
-        answer = to_core_response(response)
-        if is_accepted:
-            for name in _CORE_HEADERS:
-                answer.headers.popall(name, None)
-        return picows.WSUpgradeResponseWithListener(answer, connection if is_accepted else None)
+        return connection
+
+    def _refuse(
+        self, connection: ServerConnection, response: Response, what: str
+    ) -> picows.WSUpgradeResponseWithListener:
+        connection.logger.info("%s (%d %s)", what, response.status_code, response.reason_phrase)
+        connection.on_ws_disconnected(None)
+        return picows.WSUpgradeResponseWithListener(to_core_response(response), None)
+
+    def _name_server(self, response: Response) -> None:
+        if self._server_header is not None and "Server" not in response.headers:
+            response.headers["Server"] = self._server_header
 
     async def _answer(
         self, connection: ServerConnection, request: Request, core_request: picows.WSUpgradeRequest
-    ) -> Response:
-        """Run the hooks around the checks."""
+    ) -> tuple[Response, bool]:
+        """Run the hooks around the checks: the response, and whether it is the one of a hook."""
         response = await self._ask_hook("process_request", self._process_request, connection, request)
         is_answered = response is not None
         if response is None:
-            response = self._check(connection, request, core_request)
+            verdict = self._check(connection, core_request)
+            response = verdict if isinstance(verdict, Response) else _accept(request, verdict)
         elif response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
             refusal = picows.check_upgrade_request(core_request)
             response = response if refusal is None else refuse(refusal.status, refusal.message)
-        if self._server_header is not None and "Server" not in response.headers:
-            response.headers["Server"] = self._server_header
+        self._name_server(response)
         connection.set_response(response)
         replaced = await self._ask_hook("process_response", self._process_response, connection, request, response)
         if replaced is not None:
@@ -139,10 +177,7 @@ class Admission:
         if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS and self._server.is_refusing:
             response = _unavailable()
         connection.set_response(response)
-        if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            what = "HTTP response sent" if is_answered else "connection rejected"
-            connection.logger.info("%s (%d %s)", what, response.status_code, response.reason_phrase)
-        return response
+        return response, is_answered
 
     async def _ask_hook(self, name: str, hook: Callable[..., Any] | None, *args: Any) -> Response | None:
         """What a hook wants to be answered, whether it is a coroutine function or not."""
@@ -159,34 +194,53 @@ class Admission:
             return _failed()
         return response
 
-    def _check(self, connection: ServerConnection, request: Request, core_request: picows.WSUpgradeRequest) -> Response:
+    def _check(
+        self, connection: ServerConnection, core_request: picows.WSUpgradeRequest
+    ) -> list[tuple[str, str]] | Response:
+        """The headers that tell what was agreed on, or the response that refuses the request."""
         if self._server.is_refusing:
             return _unavailable()
         try:
-            check_request(request)
-            check_origin(request.headers, self._origins)
-            extensions, header = accept_extensions(request.headers, self._extensions)
-            connection.set_extensions(extensions)
-            subprotocol = self._choose_subprotocol(connection, request)
+            agreed = self._agree(connection, core_request)
         except InvalidHandshake as exc:
             return _refuse_for(exc)
         except Exception:  # select_subprotocol, or an extension
             connection.logger.error("opening handshake failed", exc_info=True)
             return _failed()
         refusal = picows.check_upgrade_request(core_request)
-        if refusal is not None:
-            return refuse(refusal.status, refusal.message)
-        return _accept(request, header, subprotocol)
+        return agreed if refusal is None else refuse(refusal.status, refusal.message)
 
-    def _choose_subprotocol(self, connection: ServerConnection, request: Request) -> Subprotocol | None:
-        chosen = select_subprotocol(connection, request.headers, self._subprotocols, self._select_subprotocol)
-        offered = [
-            name for value in request.headers.get_all("Sec-WebSocket-Protocol") for name in parse_subprotocol(value)
-        ]
-        if chosen is not None and chosen not in offered:
-            # RFC 6455 section 4.1: the client would have to fail the connection.
-            raise ValueError(f"select_subprotocol returned {chosen!r}, which the client did not offer: {offered}")
-        connection.protocol.subprotocol = chosen
+    def _agree(self, connection: ServerConnection, core_request: picows.WSUpgradeRequest) -> list[tuple[str, str]]:
+        """Negotiate extensions and subprotocol with a request that is in order."""
+        offer = core_request.offer
+        if offer is not None and offer.extensions is None and offer.subprotocols is None and self._wants_nothing:
+            return []
+        headers: OfferedHeaders | Headers
+        if offer is not None:  # in the usual form, which needs no second look
+            headers = OfferedHeaders(core_request)
+        else:
+            assert connection.request is not None
+            check_request(connection.request)
+            headers = connection.request.headers
+        check_origin(headers, self._origins)
+        extensions, accepted = accept_extensions(headers, self._extensions)
+        connection.set_extensions(extensions)
+        agreed = [] if accepted is None else [("Sec-WebSocket-Extensions", accepted)]
+        subprotocol = self._choose_subprotocol(connection, headers)
+        if subprotocol is not None:
+            agreed.append(("Sec-WebSocket-Protocol", subprotocol))
+        return agreed
+
+    def _choose_subprotocol(
+        self, connection: ServerConnection, headers: OfferedHeaders | Headers
+    ) -> Subprotocol | None:
+        chosen = select_subprotocol(connection, headers, self._subprotocols, self._select_subprotocol)
+        if chosen is not None:
+            offered = [name for value in headers.get_all("Sec-WebSocket-Protocol") for name in parse_subprotocol(value)]
+            if chosen not in offered:
+                # RFC 6455 section 4.1: the client would have to fail the connection.
+                raise ValueError(f"select_subprotocol returned {chosen!r}, which the client did not offer: {offered}")
+            connection.protocol.subprotocol = chosen
         return chosen
 
 
@@ -232,21 +286,24 @@ def _single(headers: Headers, name: str) -> str:
     return values[0]
 
 
-def _accept(request: Request, extensions: str | None, subprotocol: Subprotocol | None) -> Response:
+def _accept(request: Request, agreed: list[tuple[str, str]]) -> Response:
     accept = base64.b64encode(hashlib.sha1(request.headers["Sec-WebSocket-Key"].encode() + _ACCEPT_GUID).digest())
     headers = Headers(
         [
-            ("Date", formatdate(usegmt=True)),
+            ("Date", _date_at(int(time.time()))),
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
             ("Sec-WebSocket-Accept", accept.decode("ascii")),
+            *agreed,
         ]
     )
-    if extensions is not None:
-        headers["Sec-WebSocket-Extensions"] = extensions
-    if subprotocol is not None:
-        headers["Sec-WebSocket-Protocol"] = subprotocol
     return Response(101, "Switching Protocols", headers)
+
+
+@functools.lru_cache(maxsize=1)
+def _date_at(second: int) -> str:
+    """Value of the Date header (RFC 9110 section 6.6.1) for a time in seconds since the epoch."""
+    return formatdate(second, usegmt=True)
 
 
 def refuse(status: int, message: str) -> Response:

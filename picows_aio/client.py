@@ -18,12 +18,12 @@ from picows_aio.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, S
 from picows_aio.extensions.base import ClientExtensionFactory
 from picows_aio.extensions.permessage_deflate import enable_client_permessage_deflate
 from picows_aio.headers import build_authorization_basic, build_host, validate_subprotocols
-from picows_aio.http11 import USER_AGENT, Request, Response
+from picows_aio.http11 import USER_AGENT
 from picows_aio.negotiation import build_offer, choose_offered_extensions, choose_offered_subprotocol
 from picows_aio.reconnect import backoff, process_exception
 from picows_aio.session import HEAD_LIMITS, Session, check_flow_limits, frame_limit, split_max_size
 from picows_aio.settings import MAX_FRAGMENTS, MAX_REDIRECTS
-from picows_aio.translation import as_handshake_error, from_core_headers
+from picows_aio.translation import as_handshake_error, from_core_headers, from_core_request
 from picows_aio.typing import LoggerLike, Origin, PathLike, Subprotocol
 from picows_aio.uri import WebSocketURI, parse_uri
 
@@ -254,8 +254,8 @@ class connect:
         session = Session(self.logger, self._max_size[0], MAX_FRAGMENTS)
         connection = self._create_connection(session, **self._connection_settings)
         headers = from_core_headers(core_response.headers)
-        connection.set_request(Request(core_request.path.decode("ascii"), from_core_headers(core_request.headers)))
-        connection.set_response(Response(int(core_response.status), core_response.reason or "", headers))
+        connection.set_request(from_core_request(core_request))
+        connection.set_response(core_response)
         connection.set_extensions(choose_offered_extensions(headers, self._extensions))
         session.subprotocol = choose_offered_subprotocol(headers, self._subprotocols)
         return connection

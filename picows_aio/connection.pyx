@@ -90,6 +90,7 @@ cdef class Connection(PushingEndpoint):
         """The opening handshake is complete."""
         self._transport = transport
         self._peer = None
+        self.forget_heads()
         high, low = self._write_limit
         transport.set_write_buffer_limits(high, low)
         self._set_state(OPEN)

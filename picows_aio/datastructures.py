@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 from multidict import CIMultiDict
 
@@ -25,7 +25,6 @@ class MultipleValuesError(LookupError):
         return repr(self.args[0]) if len(self.args) == 1 else super().__str__()
 
 
-@runtime_checkable
 class SupportsKeysAndGetItem(Protocol):
     """What `dict.update` accepts besides mappings."""
 
@@ -178,7 +177,7 @@ def _pairs(headers: HeadersLike) -> Iterable[tuple[str, str]]:
         return headers.raw_items()
     if isinstance(headers, Mapping):
         return headers.items()
-    if isinstance(headers, SupportsKeysAndGetItem):
-        names = headers.keys()
-        return [(name, headers[name]) for name in names]
+    if hasattr(headers, "keys"):
+        mapping = cast(SupportsKeysAndGetItem, headers)
+        return [(name, mapping[name]) for name in mapping.keys()]  # noqa: SIM118 - all that it has
     return headers

@@ -17,8 +17,8 @@ cdef class Endpoint(StreamSource):
         readonly object protocol          # Session
         object _peer                      # asyncio transport before the handshake is complete
         object _logger                    # made when first needed
-        readonly object request
-        readonly object response
+        object _request                   # ours, or the core's while the handshake is under way, or None
+        object _response                  # the same
         LifeCycle _state
         # Extensions
         object _deflate                   # codec of permessage-deflate, or None
@@ -32,6 +32,7 @@ cdef class Endpoint(StreamSource):
         list _close_waiters
         object _keepalive                 # made when the connection opens
 
+    cdef int forget_heads(self) except -1
     cdef bint is_open(self) except -1
     cdef bint is_sending_half(self)
     cdef int finish_pushes(self) except -1

@@ -12,11 +12,13 @@ from picows.enums cimport WSCloseCode
 from picows_aio.stream_queue cimport StreamQueue
 from picows_aio.streaming cimport StreamSource
 
+from picows import WSUpgradeRequest, WSUpgradeResponse
 from picows_aio.closed import close_received, closed_error, overflow_reason
 from picows_aio.exceptions import ProtocolError
 from picows_aio.frames import CloseCode
 from picows_aio.protocol import State
 from picows_aio.session import ConnectionLogger
+from picows_aio.translation import from_core_request, from_core_response
 
 _STATES = tuple(State)
 _PATIENCE = 0.5   # seconds that a full connection which is being closed waits for somebody to receive
@@ -33,10 +35,22 @@ cdef class Endpoint(StreamSource):
         self._peer = transport
 
     def set_request(self, request):
-        self.request = request
+        """Our request, or one of the core, which is translated when it is asked for and forgotten once the transport
+        has it.
+        """
+        self._request = request
 
     def set_response(self, response):
-        self.response = response
+        """The same for the response."""
+        self._response = response
+
+    cdef int forget_heads(self) except -1:
+        """The transport has them now, as bytes; what somebody has seen as an object stays that object."""
+        if isinstance(self._request, WSUpgradeRequest):
+            self._request = None
+        if isinstance(self._response, WSUpgradeResponse):
+            self._response = None
+        return 0
 
     def set_extensions(self, extensions):
         """Extensions that both sides agreed on, in the order of the header."""
@@ -47,6 +61,24 @@ cdef class Endpoint(StreamSource):
             self._extensions = list(extensions)
 
     # Public facts
+
+    @property
+    def request(self):
+        """The :class:`picows_aio.Request` of the opening handshake; None before it is there."""
+        if self._request is None and self._transport is not None:
+            self._request = self._transport.request
+        if isinstance(self._request, WSUpgradeRequest):
+            self._request = from_core_request(self._request)
+        return self._request
+
+    @property
+    def response(self):
+        """The :class:`picows_aio.Response` of the opening handshake; None before it is there."""
+        if self._response is None and self._transport is not None:
+            self._response = self._transport.response
+        if isinstance(self._response, WSUpgradeResponse):
+            self._response = from_core_response(self._response)
+        return self._response
 
     @property
     def id(self):

@@ -7,7 +7,7 @@ upgrades are refused with 503. It is closed when every handler and every opening
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextvars
 import logging
 import random
 from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -55,7 +55,8 @@ class Server:
         self.logger = logging.getLogger("websockets.server") if logger is None else logger
         self._start = start
         self._server: asyncio.Server | None = None
-        self._handlers: dict[ServerConnection, asyncio.Task[None]] = {}
+        self._handlers: dict[asyncio.Task[None], ServerConnection] = {}
+        self._when_done = self._handler_done  # one object for all connections
         self._handshakes: set[asyncio.Task[Any]] = set()
         self._silent: set[asyncio.Transport] = (
             set()
@@ -97,12 +98,12 @@ class Server:
     @property
     def connections(self) -> set[ServerConnection]:
         """The open connections."""
-        return {connection for connection in self._handlers if connection.state is State.OPEN}
+        return {connection for connection in self._handlers.values() if connection.state is State.OPEN}
 
     @property
     def served(self) -> tuple[ServerConnection, ...]:
         """The connections whose handlers have not ended, also those that are closing or closed."""
-        return tuple(self._handlers)
+        return tuple(self._handlers.values())
 
     @property
     def is_refusing(self) -> bool:
@@ -120,9 +121,12 @@ class Server:
             self._silent_bound = max(_LEAST_SILENT_BOUND, 2 * len(self._silent))
         self._silent.add(transport)
 
-    def handshake_begins(self, transport: asyncio.Transport) -> None:
-        """The request is there: until it is answered, the server is not closed."""
+    def request_received(self, transport: asyncio.Transport) -> None:
+        """It is known what a client wants."""
         self._silent.discard(transport)
+
+    def handshake_begins(self) -> None:
+        """The current task answers a request: until it has, the server is not closed."""
         task = asyncio.current_task()
         assert task is not None
         self._handshakes.add(task)
@@ -130,12 +134,13 @@ class Server:
 
     def start_handler(self, connection: ServerConnection) -> None:
         """Run the handler of a connection that has just been opened."""
-        task = asyncio.get_running_loop().create_task(self._handle(connection))
-        self._handlers[connection] = task
-        task.add_done_callback(functools.partial(self._handler_done, connection))
+        context = contextvars.copy_context()
+        task = asyncio.get_running_loop().create_task(self._handle(connection), context=context)
+        self._handlers[task] = connection
+        task.add_done_callback(self._when_done, context=context)
 
-    def _handler_done(self, connection: ServerConnection, task: asyncio.Task[None]) -> None:
-        self._handlers.pop(connection, None)
+    def _handler_done(self, task: asyncio.Task[None]) -> None:
+        connection = self._handlers.pop(task)
         for callback in self._when_ended:
             callback(connection)
 
@@ -161,7 +166,8 @@ class Server:
             await connection.close(CloseCode.INTERNAL_ERROR)
             raise
         else:
-            await connection.close()
+            if connection.state is not State.CLOSED:
+                await connection.close()
 
     # Closing
 
@@ -196,7 +202,7 @@ class Server:
             self._drops_silent = True
             for transport in [*self._silent]:
                 transport.abort()
-            while pending := [*self._handshakes, *self._handlers.values()]:
+            while pending := [*self._handshakes, *self._handlers]:
                 await asyncio.wait(pending)
                 await asyncio.sleep(0)  # what ended leaves the collections in a callback of its own
         finally:
@@ -265,7 +271,7 @@ class Server:
         """Time is up: drop connections, cancel handlers, and do not wait for those that ignore it."""
         left = dict(self._handlers)
         self.logger.warning("%d handlers had not returned after %g s: dropping their connections", len(left), waited)
-        for connection, task in left.items():
+        for task, connection in left.items():
             connection.transport.abort()
             task.cancel()
         if self._close_task is None:

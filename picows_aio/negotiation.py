@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import picows
 from picows_aio.datastructures import Headers
 from picows_aio.exceptions import InvalidHeader, InvalidOrigin, NegotiationError
 from picows_aio.extensions.base import ClientExtensionFactory, Extension, ServerExtensionFactory
@@ -96,7 +98,33 @@ def choose_offered_subprotocol(headers: Headers, subprotocols: Sequence[Subproto
 # Servers
 
 
-def check_origin(headers: Headers, origins: Sequence[Origin | str | re.Pattern[str] | None] | None) -> None:
+class OfferedHeaders:
+    """The headers of a request that are negotiated, of one in the usual form: the others are never looked at.
+
+    Args:
+        request: A core request that has an offer.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, request: picows.WSUpgradeRequest) -> None:
+        offer = request.offer
+        assert offer is not None
+        self._values = {"Origin": offer.origin, _EXTENSIONS: offer.extensions, _SUBPROTOCOLS: offer.subprotocols}
+
+    def get_all(self, key: str) -> list[str]:
+        """All values of a header, as `Headers.get_all`.
+
+        Args:
+            key: Name of one of them.
+        """
+        value = self._values[key]
+        return [] if value is None else [value]
+
+
+def check_origin(
+    headers: Headers | OfferedHeaders, origins: Sequence[Origin | str | re.Pattern[str] | None] | None
+) -> None:
     """Check where the page that connects comes from (RFC 6455 section 10.2).
 
     Args:
@@ -123,7 +151,7 @@ def _is_origin(acceptable: str | re.Pattern[str] | None, origin: str | None) -> 
 
 
 def accept_extensions(
-    headers: Headers, factories: Sequence[ServerExtensionFactory]
+    headers: Headers | OfferedHeaders, factories: Sequence[ServerExtensionFactory]
 ) -> tuple[list[Extension], str | None]:
     """The extensions among those a client offers that a server accepts (RFC 6455 section 9.1).
 
@@ -145,7 +173,7 @@ def accept_extensions(
         for factory in factories:
             if factory.name == name:
                 try:
-                    answer, extension = factory.process_request_params(params, accepted)
+                    answer, extension = factory.process_request_params(list(params), accepted)
                 except NegotiationError:
                     # Declining is silent: the client sees what was accepted.
                     continue
@@ -157,7 +185,7 @@ def accept_extensions(
 
 def select_subprotocol(
     connection: Any,
-    headers: Headers,
+    headers: Headers | OfferedHeaders,
     subprotocols: Sequence[Subprotocol] | None,
     select: Callable[[Any, Sequence[Subprotocol]], Subprotocol | None] | None = None,
 ) -> Subprotocol | None:
@@ -186,9 +214,15 @@ def select_subprotocol(
     raise NegotiationError(f"invalid subprotocol; expected one of {', '.join(subprotocols)}")
 
 
-def _parse_extensions(headers: Headers) -> list[ExtensionHeader]:
-    return [extension for value in headers.get_all(_EXTENSIONS) for extension in parse_extension(value)]
+def _parse_extensions(headers: Headers | OfferedHeaders) -> list[ExtensionHeader]:
+    return [extension for value in headers.get_all(_EXTENSIONS) for extension in _extensions_of(value)]
 
 
-def _parse_subprotocols(headers: Headers) -> list[Subprotocol]:
+@functools.lru_cache(maxsize=32)
+def _extensions_of(value: str) -> list[ExtensionHeader]:
+    """Clients make a handful of offers between them. Not to be changed."""
+    return parse_extension(value)
+
+
+def _parse_subprotocols(headers: Headers | OfferedHeaders) -> list[Subprotocol]:
     return [subprotocol for value in headers.get_all(_SUBPROTOCOLS) for subprotocol in parse_subprotocol(value)]

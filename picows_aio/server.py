@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import re
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
@@ -66,7 +67,9 @@ class ServerConnection(Connection):
 
     def _log(self, message: str) -> None:
         # Not by our own logger, which many connections never need otherwise.
-        self.protocol.logger.info(message, extra={"websocket": weakref.proxy(self)})
+        logger = self.protocol.logger
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(message, extra={"websocket": weakref.proxy(self)})
 
 
 def serve(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import python_socks
+from multidict import CIMultiDict
 
 import picows
 from picows_aio.datastructures import Headers
@@ -22,12 +21,22 @@ from picows_aio.exceptions import (
     ProxyError,
     TooManyHeaders,
 )
-from picows_aio.http11 import Response
+from picows_aio.http11 import Request, Response
 
 
-def from_core_headers(headers: Mapping[str, str]) -> Headers:
-    """Headers of a core message."""
-    return Headers(list(headers.items()))
+def from_core_headers(headers: CIMultiDict[str]) -> Headers:
+    """A copy of the headers of a core message, which has checked them."""
+    return Headers.wrap(headers.copy())
+
+
+def from_core_request(request: picows.WSUpgradeRequest) -> Request:
+    """A core request."""
+    return Request(
+        request.path.decode("ascii"),
+        from_core_headers(request.headers),
+        request.method.decode("ascii"),
+        request.version.decode("ascii"),
+    )
 
 
 def from_core_response(response: picows.WSUpgradeResponse) -> Response:

@@ -51,11 +51,19 @@ static inline int64_t ws_recv(int fd, void *dst, size_t size)
     return -WS_EUNSUPPORTED;
 }
 
+static inline int ws_set_no_delay(int fd)
+{
+    (void)fd;
+    return -WS_EUNSUPPORTED;
+}
+
 #else
 
 #include <sys/types.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <time.h>
 
 #define WS_HAS_DIRECT_IO 1
@@ -119,6 +127,13 @@ static inline int64_t ws_recv(int fd, void *dst, size_t size)
         received = recv(fd, dst, ws_clamp_io_size(size), MSG_DONTWAIT);
     } while (received < 0 && errno == EINTR);
     return received < 0 ? -(int64_t)errno : received;
+}
+
+/* Switch Nagle's algorithm off: 0 or -errno, which it is for a socket that is not TCP's. */
+static inline int ws_set_no_delay(int fd)
+{
+    const int on = 1;
+    return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ? -errno : 0;
 }
 
 #endif

@@ -65,6 +65,7 @@ static void check_gone_peer(int *ends)
     REQUIRE(ws_send(ends[0], "x", 1) == -EBADF);
     REQUIRE(ws_recv(ends[0], &byte, 1) == -EBADF);
     REQUIRE(!ws_would_block(-EBADF));
+    REQUIRE(ws_set_no_delay(ends[0]) == -EBADF);
 }
 
 int main(void)

@@ -33,7 +33,9 @@ PROGRAMS = {
     "fuzz_main": [HERE / "fuzz_main.c", HERE / "fuzz_stream.c", CSRC / "mask.c"],
     "check_platform": [HERE / "check_platform.c"],
 }
-DEFAULT_TESTS = ["mask", "frame_header", "frame_rules", "utf8", "entropy", "frame", "parser", "zero_copy"]
+DEFAULT_TESTS = [
+    *("mask", "frame_header", "frame_rules", "utf8", "entropy", "frame", "parser", "zero_copy", "upgrade_request")
+]
 # Generated, or of no use to a build; a compiled module of the checkout must not be taken for one of the copy.
 LEFT_BEHIND = ["*.so", "*.pyd", "*.o", "*.egg-info", "__pycache__", "build", "dist", "docs", ".?*"]
 

@@ -1,6 +1,7 @@
 """Delivery of what was read: pausing it, its end, and where a frame stands in its read."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -387,23 +388,87 @@ async def test_a_callback_may_be_given_to_an_instance_from_outside(open_session,
         assert arguments[0] is session.transport
 
 
-async def test_callbacks_may_be_assigned_before_the_connection(open_session):
-    class Bare(WSListener):
-        def on_ws_connected(self, transport: WSTransport) -> None:
-            self.transport = transport
+class Bare(WSListener):
+    """Keeps its transport and nothing else."""
 
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+
+
+class Collecting(Bare):
+    """Collects payloads; `Bare` with a callback of the same name in the class."""
+
+    def __init__(self, payloads: list[bytes]) -> None:
+        self.payloads = payloads
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self.payloads.append(frame.get_payload_as_bytes())
+
+
+def assigned_lambda(listener, payloads):
+    listener.on_ws_frame = lambda transport, frame: payloads.append(bytes(frame))
+
+
+def dictionary_entry(listener, payloads):
+    vars(listener)["on_ws_frame"] = lambda transport, frame: payloads.append(bytes(frame))
+
+
+def method_of_another_listener(listener, payloads):
+    listener.on_ws_frame = Collecting(payloads).on_ws_frame
+
+
+def method_of_another_in_the_dictionary(listener, payloads):
+    vars(listener)["on_ws_frame"] = Collecting(payloads).on_ws_frame
+
+
+def partial_function(listener, payloads):
+    vars(listener)["on_ws_frame"] = functools.partial(lambda kept, _, frame: kept.append(bytes(frame)), payloads)
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        assigned_lambda,
+        dictionary_entry,
+        method_of_another_listener,
+        method_of_another_in_the_dictionary,
+        partial_function,
+    ],
+)
+@pytest.mark.parametrize("make", [Bare, lambda: Collecting([])], ids=["Bare", "Collecting"])
+async def test_callbacks_may_be_given_before_the_connection(open_session, give, make):
     payloads: list[bytes] = []
 
     def make_listener() -> WSListener:
-        listener = Bare()
-        listener.on_ws_frame = lambda transport, frame: payloads.append(bytes(frame))  # type: ignore[method-assign]
+        listener = make()
+        give(listener, payloads)
         return listener
 
     async with asyncio.timeout(5), open_session(make_listener) as session:
-        session.peer.write_frame(TEXT, "lambda")
+        session.peer.write_frame(TEXT, "given")
         while not payloads:
             await asyncio.sleep(0)
-        assert payloads == [b"lambda"]
+        assert payloads == [b"given"]
+
+
+async def test_callbacks_of_any_kind_in_the_class(open_session):
+    payloads: list[bytes] = []
+
+    class Static(Bare):
+        @staticmethod
+        def on_ws_frame(transport: WSTransport, frame: WSFrame) -> None:  # type: ignore[override]
+            payloads.append(frame.get_payload_as_bytes())
+
+    class Computed(Bare):
+        @property
+        def on_ws_frame(self):  # type: ignore[override]
+            return Static.on_ws_frame
+
+    for listener_class in (Static, Computed):
+        async with asyncio.timeout(5), open_session(listener_class) as session:
+            session.peer.write_frame(TEXT, listener_class.__name__)
+            while payloads[-1:] != [listener_class.__name__.encode()]:
+                await asyncio.sleep(0)
 
 
 # last_in_buffer and tail_size

@@ -168,6 +168,68 @@ async def test_origins(origins, origin, status):
         assert body == f"Failed to open a WebSocket connection: {reason}.\n"
 
 
+# What connections say of it
+
+
+UNUSUAL = {"Connection": "keep-alive,, Upgrade"}  # as good a request, in a form that servers rarely see
+
+
+@pytest.mark.parametrize("replaced", [{}, UNUSUAL], ids=["usual", "unusual"])
+async def test_request_and_response_of_a_connection(replaced, link):
+    """They are there in the handler and stay there; each is one object, which can be changed."""
+    given = asyncio.get_running_loop().create_future()
+
+    async def handler(connection):
+        given.set_result((connection, connection.request, connection.response))
+        await connection.wait_closed()
+
+    fields = fields_of(("X", "\xfc"), ("x", "b"), ("Sec-WebSocket-Protocol", "a, b"), **replaced)
+    async with running(handler, link=link, subprotocols=["b"]) as site:
+        async with asyncio.timeout(10), site.raw_peer() as peer:
+            peer.write_http_head("GET /a?b HTTP/1.1", fields)
+            head = await peer.read_http_head()
+            connection, request, response = await given
+        async with asyncio.timeout(10):
+            await connection.wait_closed()
+    assert (request.method, request.path, request.protocol) == ("GET", "/a?b", "HTTP/1.1")
+    assert list(request.headers.raw_items()) == fields
+    assert (response.status_code, response.reason_phrase, response.body) == (101, "Switching Protocols", b"")
+    assert tuple(response.headers.raw_items()) == head.fields
+    assert response.headers["Sec-WebSocket-Protocol"] == connection.subprotocol == "b"
+    request.headers["Y"] = "later"
+    assert connection.request is request
+    assert connection.request.headers["Y"] == "later"
+    assert connection.response is response
+
+
+@pytest.mark.parametrize("replaced", [{}, UNUSUAL], ids=["usual", "unusual"])
+async def test_select_subprotocol_sees_the_request(replaced):
+    seen = []
+
+    def select(connection, offered):
+        seen.append((connection.request, connection.response, connection.state))
+        connection.request.headers["X-Seen"] = "yes"
+        return offered[0]
+
+    async def handler(connection):
+        seen.append((connection.request, connection.request.headers["X-Seen"]))
+
+    async with running(handler, select_subprotocol=select) as site:
+        head, _ = await ask(site, fields_of(("Sec-WebSocket-Protocol", "a"), **replaced), "GET /p HTTP/1.1")
+    assert head.one("Sec-WebSocket-Protocol") == "a"
+    (request, response, state), (request_later, value) = seen
+    assert (request.path, response, state) == ("/p", None, State.CONNECTING)
+    assert (request_later is request, value) == (True, "yes")
+
+
+async def test_requests_in_both_forms_are_refused_in_the_same_words():
+    for added in (("Origin", "http://b"), ("Sec-WebSocket-Extensions", "a;"), ("Sec-WebSocket-Protocol", "a b")):
+        options = {"origins": ["http://a", None], "subprotocols": ["a"]}
+        usual, unusual = [await ask_with(fields_of(added, **replaced), **options) for replaced in ({}, UNUSUAL)]
+        assert usual[0].status == unusual[0].status >= 400
+        assert usual[1] == unusual[1]
+
+
 # process_request
 
 
