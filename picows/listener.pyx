@@ -8,11 +8,7 @@ from picows.transport cimport WSTransport
 
 cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object instance, object name, PyObject* value) except -1
-    object PyObject_GenericGetAttr(object instance, object name)
     PyObject* PyDict_GetItemWithError(object dictionary, object key) except? NULL
-    bint PyMethod_Check(object attribute) noexcept
-    PyObject* PyMethod_GET_FUNCTION(object method) noexcept
-    PyObject* PyMethod_GET_SELF(object method) noexcept
 
 cdef extern from *:
     """
@@ -92,22 +88,14 @@ cdef frozenset HOOKS = frozenset(name for name in vars(WSListener) if not name.s
 
 
 cdef object defining_class(WSListener listener, str name):
-    """The class whose `name` the listener has, or None where the instance has its own.
-
-    The dictionary of the instance is not asked for: CPython makes it only then, and most listeners never need one.
-    """
-    cdef PyObject* found
+    """The class whose `name` the listener has, or None where the instance has its own."""
     cdef PyObject* names
-    attribute = PyObject_GenericGetAttr(listener, name)
+    if name in getattr(listener, "__dict__", ()):
+        return None
     for cls in type(listener).__mro__:
         names = ws_names_of(cls)
-        found = NULL if names == NULL else PyDict_GetItemWithError(<object> names, name)
-        if found == NULL:
-            continue
-        if PyMethod_Check(attribute):
-            is_ours = PyMethod_GET_SELF(attribute) == <PyObject*> listener
-            return cls if is_ours and PyMethod_GET_FUNCTION(attribute) == found else None
-        return None if attribute is not <object> found and name in getattr(listener, "__dict__", ()) else cls
+        if names != NULL and PyDict_GetItemWithError(<object> names, name) != NULL:
+            return cls
     return None
 
 
