@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from multidict import CIMultiDict
 
@@ -36,12 +36,13 @@ from picows.route import Route, SocketFactory, UnixPath
 from picows.transport import WSTransport
 from picows.url import WSParsedURL, parse_url
 
-ListenerFactory = Callable[[], WSListener] | Callable[[WSUpgradeRequest, WSUpgradeResponse], WSListener]
+_Listener = TypeVar("_Listener", bound=WSListener)
+ListenerFactory = Callable[[], _Listener] | Callable[[WSUpgradeRequest, WSUpgradeResponse], _Listener]
 
 
 @aliased("disconnect_on_error", "disconnect_on_exception")
 async def ws_connect(
-    ws_listener_factory: ListenerFactory,
+    ws_listener_factory: ListenerFactory[_Listener],
     url: str,
     *,
     ssl_context: ssl.SSLContext | None = None,
@@ -70,7 +71,7 @@ async def ws_connect(
     coalesce: bool = False,
     busy_poll: float = 0,
     **kwargs: Any,
-) -> tuple[WSTransport, WSListener]:
+) -> tuple[WSTransport, _Listener]:
     """Open a WebSocket connection.
 
     Whatever ends it early, an error, the deadline or a cancellation, leaves no socket behind.
@@ -162,7 +163,8 @@ async def ws_connect(
         keywords=kwargs,
     )
     connector = _Connector(options, ws_listener_factory, route, max_redirects, handshake_limits or HeadLimits())
-    return await connector.connect(parse_url(url), copy_headers(extra_headers))
+    transport, listener = await connector.connect(parse_url(url), copy_headers(extra_headers))
+    return transport, cast(_Listener, listener)
 
 
 class _Connector:
@@ -171,7 +173,7 @@ class _Connector:
     def __init__(
         self,
         options: ConnectionOptions,
-        factory: ListenerFactory,
+        factory: ListenerFactory[WSListener],
         route: Route,
         max_redirects: int,
         limits: HeadLimits,

@@ -26,8 +26,6 @@ cdef class Endpoint(StreamSource):
         # Closing
         object _close_timeout
         object _close_deadline            # timer
-        object _patience                  # timer: nobody may be receiving
-        bint _has_reader                  # somebody has received since it was first started
         object _close_cause               # exception behind the one that recv() and send() raise
         list _close_waiters
         object _keepalive                 # made when the connection opens

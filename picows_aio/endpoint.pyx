@@ -21,8 +21,6 @@ from picows_aio.session import ConnectionLogger
 from picows_aio.translation import from_core_request, from_core_response
 
 _STATES = tuple(State)
-_PATIENCE = 0.5   # seconds that a full connection which is being closed waits for somebody to receive
-_PATIENCE_WITH_READER = 2.0   # the same when somebody did
 
 
 cdef class Endpoint(StreamSource):
@@ -208,37 +206,20 @@ cdef class Endpoint(StreamSource):
             raise ProtocolError(str(exc)) from None
         self._set_state(CLOSING)
         self._arm_close_deadline()
+        self.begin_ending()
 
     def _arm_close_deadline(self):
         if self._close_deadline is None and self._close_timeout is not None and self._state != CLOSED:
             self._close_deadline = self._loop.call_later(self._close_timeout, self._close_timed_out)
 
     def _cancel_timers(self):
-        for timer in (self._close_deadline, self._patience):
-            if timer is not None:
-                timer.cancel()
-        self._close_deadline = self._patience = None
+        self.stop_patience()
+        if self._close_deadline is not None:
+            self._close_deadline.cancel()
+            self._close_deadline = None
 
-    cdef int full_while_ending(self) except -1:
-        """Wait for who receives, but not for ever: whoever closes may be the only one who did."""
-        if self._patience is None:
-            seconds = _PATIENCE_WITH_READER if self._has_reader else _PATIENCE
-            if self._close_timeout is not None:
-                seconds = min(seconds, self._close_timeout / 4)
-            self._patience = self._loop.call_later(seconds, self._out_of_patience, self.taken())
-        return 0
-
-    def _out_of_patience(self, taken):
-        self._patience = None
-        if not self._is_paused:
-            return
-        if self.taken() != taken:
-            self._has_reader = True
-            self.full_while_ending()
-            return
-        self._discards = True
-        self._is_paused = False
-        self._transport.resume_reading()
+    cdef object longest_patience(self):
+        return None if self._close_timeout is None else self._close_timeout / 4
 
     def _close_timed_out(self):
         if self._close_cause is None:

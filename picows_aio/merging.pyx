@@ -47,7 +47,7 @@ cdef class MergeState:
         cdef MergedReader reader
         if endpoint._loop is not self._loop:
             raise RuntimeError("merge() was given a connection of another event loop")
-        endpoint._begin_read(MESSAGES)
+        endpoint._begin_read(MESSAGES, "merge")
         reader = MergedReader.__new__(MergedReader)
         reader.endpoint = endpoint
         reader.cancel_warning()

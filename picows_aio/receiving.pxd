@@ -41,7 +41,7 @@ cdef class ReceivingEndpoint(Endpoint):
     cdef int wake_reader(self) except -1
     cdef bint _has_input(self)
     cdef object _take(self)
-    cdef int _begin_read(self, Format format) except -1
+    cdef int _begin_read(self, Format format, str what) except -1
     cdef int _deliver_held_back(self) except -1
     cdef int _park(self, ReadOperation operation) except -1
     cdef int _set_format(self, Format format) except -1
@@ -56,6 +56,7 @@ cdef class ReadOperation(Operation):
         bint gathers                      # waits for as much as there is, so that `max_queue` does not count
 
     cdef Format format(self)
+    cdef str what(self)
     cdef bint take(self) except -1
     cdef int at_end(self) except -1
     cdef bint is_full(self)

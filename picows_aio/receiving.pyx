@@ -336,18 +336,18 @@ cdef class ReceivingEndpoint(Endpoint):
 
     # Out of the queue
 
-    cdef int _begin_read(self, Format format) except -1:
-        """One reader at a time."""
+    cdef int _begin_read(self, Format format, str what) except -1:
+        """One reader at a time; `what` is about to receive."""
         if self._reader is not None and is_abandoned(<PyObject*> self._reader, 1 + self._reader.is_shared):
             self._reader = None
         if self._reader is not None:
             raise ConcurrencyError(
-                "cannot call recv or recv_streaming while another coroutine is already running recv or "
-                f"recv_streaming: {self._reader.who()} waits"
+                f"cannot call {what} while another coroutine is already running recv or recv_streaming: "
+                f"{self._reader.who()} waits"
             )
         if self._streamed is not None:
             raise ConcurrencyError(
-                "cannot call recv or recv_streaming: the message of an earlier recv_streaming was not taken whole"
+                f"cannot call {what}: the message of an earlier recv_streaming was not taken whole"
             )
         if self._stream_queues is not None:
             raise ConcurrencyError(f"messages go to the streams {self._names()}: receive from these, or close them")
@@ -422,7 +422,7 @@ cdef class ReceivingEndpoint(Endpoint):
     # For streams
 
     cdef int may_open_stream(self) except -1:
-        return 0 if self._stream_queues is not None else self._begin_read(MESSAGES)
+        return 0 if self._stream_queues is not None else self._begin_read(MESSAGES, "stream")
 
     cdef int replay_into(self, StreamQueue queue) except -1:
         cdef size_t size
@@ -445,7 +445,7 @@ cdef class ReadOperation(Operation):
         if self.has_begun:
             endpoint._reader = None
         else:
-            endpoint._begin_read(self.format())
+            endpoint._begin_read(self.format(), self.what())
             self.has_begun = True
         if endpoint._queue.count == 0:
             endpoint._deliver_held_back()
@@ -458,6 +458,10 @@ cdef class ReadOperation(Operation):
 
     cdef Format format(self):
         return MESSAGES
+
+    cdef str what(self):
+        """What it is, for errors."""
+        return "recv or recv_streaming"
 
     cdef bint take(self) except -1:
         """There is something: True with `value` set, or False where a coroutine has to do the rest."""
@@ -552,6 +556,9 @@ cdef class FrameOperation(NextOperation):
         self.value = frame
         return True
 
+    cdef str what(self):
+        return "frames"
+
     cdef str qualname(self):
         return "Connection.frames"
 
@@ -565,6 +572,9 @@ cdef class ViewOperation(NextOperation):
     cdef bint take(self) except -1:
         self.value = view_of(self.endpoint._take())
         return True
+
+    cdef str what(self):
+        return "views"
 
     cdef str qualname(self):
         return "Connection.views"
@@ -608,6 +618,9 @@ cdef class BatchOperation(NextOperation):
             or queue.size + queue.overhead > self.endpoint._high_bytes
         )
 
+    cdef str what(self):
+        return "batches"
+
     cdef str qualname(self):
         return "Connection.batches"
 
@@ -623,7 +636,7 @@ cdef class FragmentOperation(ReadOperation):
         if self.has_begun:
             endpoint._reader = None
         else:
-            endpoint._begin_read(MESSAGES)
+            endpoint._begin_read(MESSAGES, self.what())
             self.has_begun = True
         if endpoint._queue.count == 0:
             endpoint._deliver_held_back()

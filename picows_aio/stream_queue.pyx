@@ -3,6 +3,7 @@
 
 import inspect
 import sys
+from asyncio import CancelledError
 from dataclasses import dataclass
 from time import monotonic_ns
 
@@ -36,7 +37,7 @@ class StreamStats:
         dropped_bytes: Bytes dropped.
         filtered_bytes: Bytes refused.
         depth_bytes: Bytes that wait now.
-        oldest_age: Seconds since the oldest message that waits arrived; None when none waits.
+        oldest_age: Seconds since the oldest message that waits came into the stream; None when none waits.
     """
 
     name: str
@@ -86,6 +87,9 @@ cdef class StreamQueue:
                 position = self._positions.get(key)   # fails for what cannot be a key
         except Exception as exc:   # the user's code
             failure = exc
+        except CancelledError as exc:   # raised, it would pass for the cancellation of a task
+            failure = RuntimeError(f"the key or filter of stream {self.name!r} raised CancelledError")
+            failure.__cause__ = exc
         self.received += 1
         self.received_bytes += size
         self.messages.stamp = now

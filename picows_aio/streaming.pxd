@@ -18,6 +18,8 @@ cdef class StreamSource(WSListener):
         int64_t _now               # nanoseconds: when the read under way came; 0: not asked yet
         bint _is_paused            # reading: something is full
         bint _is_ending            # close() was called: there is room for as many messages as fit into the bytes
+        object _patience           # timer: nobody may be receiving
+        bint _has_reader           # somebody has received since it was first started
         bint _discards             # nobody receives while it is being closed: what does not fit is dropped
 
     cdef int offer_to_streams(self, object message, size_t size) except -1
@@ -30,8 +32,11 @@ cdef class StreamSource(WSListener):
     cdef uint64_t taken(self)
     cdef int begin_ending(self) except -1
     cdef int full_while_ending(self) except -1
+    cdef object longest_patience(self)
+    cdef int stop_patience(self) except -1
     cdef bint is_gone(self)
     cdef int replay_into(self, StreamQueue queue) except -1
+    cdef int stream_opened(self, StreamQueue queue) except -1
     cdef int may_open_stream(self) except -1
     cdef int overflowed(self, StreamQueue queue) except -1
     cdef int _after_offers(self, StreamQueue queue) except -1

@@ -19,6 +19,9 @@ from picows_aio.stream_queue cimport StreamQueue
 from picows_aio.exceptions import ConcurrencyError, ConnectionClosedOK
 from picows_aio.stream_queue import check_stream_settings, stats_of
 
+_PATIENCE = 0.5   # seconds that a full connection which is being closed waits for somebody to receive
+_PATIENCE_WITH_READER = 2.0   # the same when somebody did
+
 
 cdef class StreamSource(WSListener):
     """A connection whose messages can go to streams."""
@@ -65,6 +68,7 @@ cdef class StreamSource(WSListener):
             # A list that is being iterated over is never changed: `key`, `filter` and consumers may open and close
             # streams.
             self._stream_queues = [*(self._stream_queues or ()), queue]
+            self.stream_opened(queue)
             self._after_offers(queue)
             self._streams_changed()
         return Stream.__new__(Stream, queue, self)
@@ -221,7 +225,38 @@ cdef class StreamSource(WSListener):
         return 0
 
     cdef int full_while_ending(self) except -1:
-        """Reading has paused, and the peer's CLOSE frame comes behind what is not read."""
+        """Reading has paused, and the peer's CLOSE frame comes behind what is not read. Wait for who receives, but not
+        for ever: whoever closes may be the only one who did.
+        """
+        cdef object limit
+        if self._patience is None:
+            seconds = _PATIENCE_WITH_READER if self._has_reader else _PATIENCE
+            limit = self.longest_patience()
+            self._patience = self._loop.call_later(
+                seconds if limit is None else min(seconds, limit), self._out_of_patience, self.taken()
+            )
+        return 0
+
+    def _out_of_patience(self, taken):
+        self._patience = None
+        if not self._is_paused:
+            return
+        if self.taken() != taken:
+            self._has_reader = True
+            self.full_while_ending()
+            return
+        self._discards = True
+        self._is_paused = False
+        self._transport.resume_reading()
+
+    cdef object longest_patience(self):
+        """Seconds that closing may be held up, or None."""
+        return None
+
+    cdef int stop_patience(self) except -1:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         return 0
 
     cdef bint is_gone(self):
@@ -230,6 +265,10 @@ cdef class StreamSource(WSListener):
 
     cdef int replay_into(self, StreamQueue queue) except -1:
         """Move what waits for others into the queue."""
+        return 0
+
+    cdef int stream_opened(self, StreamQueue queue) except -1:
+        """A stream was added to those that messages go to."""
         return 0
 
     cdef int may_open_stream(self) except -1:
@@ -266,9 +305,11 @@ cdef class Stream:
     closed then.
     """
 
-    def __cinit__(self, StreamQueue queue not None, StreamSource source not None):
-        self._queue = queue
-        self._source = source
+    def __cinit__(self, *args):
+        # Only stream() passes both.
+        if len(args) != 2 or not isinstance(args[0], StreamQueue) or not isinstance(args[1], StreamSource):
+            raise TypeError("streams are made by the method stream() of a connection")
+        self._queue, self._source = args
 
     def __init__(self, *args, **kwargs):
         raise TypeError("streams are made by the method stream() of a connection")

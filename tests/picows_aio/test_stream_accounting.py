@@ -31,6 +31,7 @@ from tests.picows_aio.feeding import NothingWaitsError, take_now, wire
 from tests.picows_aio.pairs import feed, open_pair, turns
 
 Message = str | bytes
+OBJECT_OVERHEAD = 64
 POLICIES = ["block", "drop_oldest", "drop_newest", "latest", "latest", "close"]
 
 
@@ -49,6 +50,7 @@ class Model:
     filter: Callable[[Message], Any] | None
     waiting: list[tuple[Any, Message]] = field(default_factory=list)
     is_shut: bool = False
+    is_ending: bool = False  # the connection is being closed: "block" bounds bytes alone, with those of the objects
     high_water: int = 0
     received: list[Message] = field(default_factory=list)
     delivered: list[Message] = field(default_factory=list)
@@ -61,15 +63,21 @@ class Model:
         return sum(size_of(message) for _, message in self.waiting)
 
     @property
+    def cost(self) -> int:
+        """Bytes that count for "block"."""
+        return self.size + (OBJECT_OVERHEAD * len(self.waiting) if self.is_ending else 0)
+
+    @property
     def is_blocked(self) -> bool:
         """Whether the connection must not read on."""
-        is_full = len(self.waiting) >= self.maxsize or self.size >= self.max_bytes
+        is_full = self.cost >= self.max_bytes or (len(self.waiting) >= self.maxsize and not self.is_ending)
         return self.policy == "block" and bool(self.waiting) and is_full
 
     @property
     def is_crowded(self) -> bool:
         """Whether a connection that stopped must not read on yet."""
-        is_crowded = len(self.waiting) > self.maxsize // 4 or self.size > self.max_bytes // 4
+        is_many = len(self.waiting) > self.maxsize // 4 and not self.is_ending
+        is_crowded = self.cost > self.max_bytes // 4 or is_many
         return self.policy == "block" and is_crowded
 
     def has_room(self, message: Message) -> bool:
@@ -185,6 +193,7 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
         self.held_back: list[Message] = []  # by a stream that blocks
         self.for_recv: list[Message] = []
         self.is_paused = False
+        self.is_ending = False  # a stream with "close" had no room
 
     @initialize(side=st.sampled_from(["client", "server"]))
     def connect(self, side: str) -> None:
@@ -202,7 +211,7 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
     )
     def open_stream(self, policy: str, maxsize: int, max_bytes: int, key: Any, filter: Any, replay: bool) -> Open:
         key = key if policy == "latest" else None
-        model = Model(policy, maxsize, max_bytes, key, filter)
+        model = Model(policy, maxsize, max_bytes, key, filter, is_ending=self.is_ending)
         opened: list[Open] = []
 
         def asked(message: Message) -> object:
@@ -217,6 +226,7 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
         while replay and self.for_recv and not model.is_shut:
             model.offer(self.for_recv.pop(0))
         self.open += opened
+        self.note_ending()
         self.settle()
         return opened[0]
 
@@ -286,6 +296,12 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
         with pytest.raises(ConcurrencyError, match=self.open[0].stream.name):
             take_now(self.connection.recv())
 
+    def note_ending(self) -> None:
+        """A stream with "close" that had no room closes the connection, for all."""
+        self.is_ending |= any(opened.model.policy == "close" and opened.model.is_shut for opened in self.open)
+        for opened in self.open:
+            opened.model.is_ending = self.is_ending
+
     def settle(self) -> None:
         """Let the connection deliver what is held back, in the model and in fact."""
         blocking = [opened.model for opened in self.open]
@@ -297,6 +313,7 @@ class StreamsOfOneConnection(RuleBasedStateMachine):
             message = self.held_back.pop(0)
             for model in blocking:
                 model.offer(message)
+            self.note_ending()
             if not blocking:
                 self.for_recv.append(message)
         self.runner.run(turns(2))

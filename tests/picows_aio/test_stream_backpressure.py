@@ -12,7 +12,7 @@ from picows_aio.asyncio.connection import Connection
 from picows_aio.streaming import Stream
 from tests.picows_aio.feeding import all_waiting, feed_messages, wire
 from tests.picows_aio.pairs import SIDES, deadline, open_pair, parked, turns
-from tests.support import PING, PONG, RawPeer
+from tests.support import CLOSE, PING, PONG, TEXT, RawPeer
 
 Pair = tuple[Connection, RawPeer]
 
@@ -122,3 +122,34 @@ async def test_pings_are_answered_while_messages_are_dropped(pair: Pair) -> None
         peer.write_bytes(wire(connection, *["x" * 100] * 5000))
         peer.write_frame(PING, b"alive")
         assert (await peer.read_frame()).payload == b"alive"
+
+
+async def test_a_stream_with_close_does_not_wait_for_one_that_blocks(pair: Pair) -> None:
+    """The peer's CLOSE frame comes behind what nobody takes, and is found all the same."""
+    connection, peer = pair
+    async with (
+        asyncio.timeout(8),
+        connection.stream(maxsize=2),
+        connection.stream(overflow="close", maxsize=1) as closing,
+    ):
+        for text in "1234":
+            peer.write_frame(TEXT, text)
+        assert (await peer.read_frame()).opcode == CLOSE
+        peer.write_close(1000)
+        peer.half_close()
+        assert await closing.recv() == "1"
+        with pytest.raises(ConnectionClosedError):
+            await closing.recv()
+
+
+async def test_a_filter_that_raises_cancellederror_ends_its_stream_alone(pair: Pair) -> None:
+    connection, peer = pair
+
+    def cancel(message: str | bytes) -> bool:
+        raise asyncio.CancelledError
+
+    async with asyncio.timeout(8), connection.stream(filter=cancel) as failing, connection.stream() as stream:
+        peer.write_frame(TEXT, "1")
+        assert await stream.recv() == "1"
+        with pytest.raises(RuntimeError, match="raised CancelledError"):
+            await failing.recv()

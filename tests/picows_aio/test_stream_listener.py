@@ -52,15 +52,15 @@ async def test_a_consumer_that_waits_runs_when_the_message_comes(connect_raw: An
             assert await peer.read_frame() == Frame(TEXT, b"%d" % number)
 
 
-async def test_nothing_is_read_before_the_first_stream(connect_raw: Any) -> None:
-    """What came before it is in it."""
+async def test_what_comes_before_the_first_stream_is_in_it(connect_raw: Any) -> None:
+    """One message is kept, and the others are not read."""
     async with asyncio.timeout(20), connect_raw(StreamListener) as (transport, listener, peer):
         for number in range(200):
             peer.write_frame(BINARY, b"%08d" % number + bytes(60_000))
         draining = asyncio.create_task(peer.drain())
         await turns(50)
         assert not draining.done()
-        assert transport.stats().frames_received == 0
+        assert transport.stats().frames_received == 1
         async with listener.stream() as stream:
             for number in range(200):
                 assert (await stream.recv())[:8] == b"%08d" % number
@@ -77,17 +77,41 @@ async def test_messages_that_come_with_the_response_are_not_lost(raw_server: Any
             peer.close()
 
 
-async def test_nothing_is_read_while_no_stream_is_open(connect_raw: Any) -> None:
+async def test_what_comes_while_no_stream_is_open_is_in_the_next(connect_raw: Any) -> None:
     async with asyncio.timeout(10), connect_raw(StreamListener) as (transport, listener, peer):
         async with listener.stream() as stream:
             peer.write_frame(TEXT, "1")
             assert await stream.recv() == "1"
         peer.write_frame(TEXT, "2")
+        peer.write_frame(TEXT, "3")
         await peer.drain()
         await turns(20)
-        assert transport.stats().frames_received == 1
+        assert transport.stats().frames_received == 2
         async with listener.stream() as stream:
             assert await stream.recv() == "2"
+            assert await stream.recv() == "3"
+
+
+async def test_a_peer_that_goes_is_noticed_without_a_stream(connect_raw: Any) -> None:
+    async with asyncio.timeout(10), connect_raw(StreamListener) as (transport, listener, peer):
+        peer.write_close(1000)
+        peer.half_close()
+        await transport.wait_disconnected()
+        with pytest.raises(ConnectionClosedOK):
+            listener.stream()
+
+
+async def test_a_stream_with_close_does_not_wait_for_one_that_blocks(connect_raw: Any) -> None:
+    """The peer's CLOSE frame comes behind what nobody takes, and is found all the same."""
+    async with asyncio.timeout(8), connect_raw(StreamListener) as (transport, listener, peer):
+        async with listener.stream(maxsize=2), listener.stream(overflow="close", maxsize=1) as closing:
+            for text in "1234":
+                peer.write_frame(TEXT, text)
+            assert (await peer.read_frame()).opcode == CLOSE
+            peer.write_close(1000)
+            peer.half_close()
+            assert await closing.recv() == "1"
+            await transport.wait_disconnected()
 
 
 async def test_fragments_are_put_together_and_control_frames_are_left_to_the_core(connect_raw: Any) -> None:
