@@ -24,8 +24,8 @@ LAYERS = {
         {"api", "picows"},
     ],
     "picows_aio": [
-        {"typing", "protocol", "settings", "version", "send_policy", "arguments"},
-        {"exceptions"},
+        {"typing", "protocol", "settings", "version", "arguments"},
+        {"exceptions", "send_policy"},
         {"datastructures", "frames", "headers", "uri", "reconnect", "messages", "deflate_engines"},
         {
             "closed",
