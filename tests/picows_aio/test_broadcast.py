@@ -9,6 +9,7 @@ from picows_aio import (
     ConcurrencyError,
     PushOutcome,
     SendPolicy,
+    SendPolicy,
     SkippedConnection,
     broadcast,
     broadcasting,
@@ -55,6 +56,22 @@ async def test_other_types_are_refused(site, message):
     async with site.connect():
         with pytest.raises(TypeError, match=r"^data must be str or bytes$"):
             broadcast(site.server.connections, message)
+
+
+class _Stateful:
+    """No connection, but an attribute of that name."""
+
+    state = "open"
+
+
+@pytest.mark.links("plain")
+@pytest.mark.parametrize("wrong", ["no", None, object(), ["ws"], _Stateful()], ids=lambda wrong: type(wrong).__name__)
+@pytest.mark.parametrize("policy", [None, SendPolicy("drop_newest")])
+async def test_what_is_no_connection_is_named(site, wrong, policy):
+    async with site.connect() as first, site.connect(compression=None) as second:
+        with pytest.raises(TypeError, match=rf"^broadcast\(\) takes connections, not {type(wrong).__name__}$"):
+            broadcast([*site.server.connections, wrong], "x", policy=policy)
+        assert [await first.recv(), await second.recv()] == ["x", "x"]
 
 
 @pytest.mark.links("plain")
