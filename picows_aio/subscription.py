@@ -16,13 +16,12 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 
-from picows_aio.arguments import check_function, check_plain_function, check_seconds
+from picows_aio.arguments import check_plain_function, check_seconds
 from picows_aio.client import ClientConnection
 from picows_aio.exceptions import ConcurrencyError, ConnectionClosed, InvalidState
 from picows_aio.opener import Opener
 from picows_aio.outage import Gap, Outages
 from picows_aio.persistence import Persistence, SubscriptionFailed, show_error
-from picows_aio.reconnect import jittered_backoff
 from picows_aio.staleness import StaleError, StaleWatch
 from picows_aio.typing import Data, DataLike
 
@@ -74,8 +73,7 @@ class subscribe(Generic[_Item_co]):
             limit.
         **connect_options: Keywords of :class:`connect`, but not ``sock``. ``process_exception`` decides about all that
             fails or ends: connecting, ``on_open``, and connections, by the ConnectionClosed or the StaleError. The
-            default of ``reconnect_delays`` is :func:`backoff` with every delay shortened at random, by up to a half, so
-            that the clients of a server that restarts spread out.
+            default of ``reconnect_delays`` is :func:`backoff` with each delay times a random factor from a half to 1.
 
     Attributes:
         uri: As given.
@@ -136,10 +134,8 @@ class subscribe(Generic[_Item_co]):
         if gaps not in ("log", "yield"):
             raise ValueError(f'gaps must be "log" or "yield", not {gaps!r}')
         check_seconds("stale_after", stale_after)
-        check_function("on_open", on_open)
-        check_plain_function("on_gap", on_gap)
         check_plain_function("on_state", on_state)
-        self._opener = Opener(uri, {"reconnect_delays": jittered_backoff} | connect_options, on_open)
+        self._opener = Opener(uri, connect_options, on_open)
         model = self._opener.model
         self.uri = uri
         self.logger = model.logger
