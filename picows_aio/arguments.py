@@ -35,7 +35,7 @@ def check_function(name: str, function: object) -> None:
 def check_plain_function(name: str, function: object) -> None:
     """An argument can be called, or is None, and what it returns is not to be awaited: nobody would."""
     check_function(name, function)
-    if _is_asynchronous(function) or _is_asynchronous(getattr(type(function), "__call__", None)):
+    if _is_asynchronous(function) or _is_asynchronous(type(function).__call__):
         raise TypeError(f"{name} must be a plain function, not a coroutine function: nobody would await it")
 
 

@@ -9,7 +9,6 @@ from picows_aio import (
     ConcurrencyError,
     PushOutcome,
     SendPolicy,
-    SendPolicy,
     SkippedConnection,
     broadcast,
     broadcasting,

@@ -74,7 +74,7 @@ async def symbols_of(message: str) -> AsyncIterator[str]:
     ids=["function", "partial", "method", "staticmethod", "object", "generator"],
 )
 def test_a_key_that_would_have_to_be_awaited_is_refused(key: Any) -> None:
-    with pytest.raises(TypeError, match="^key must be a plain function, not a coroutine function: nobody would await"):
+    with pytest.raises(TypeError, match=r"^key must be a plain function, not a coroutine function: nobody would await"):
         SendPolicy("latest", key=key)
 
 
