@@ -48,7 +48,7 @@ LAYERS = {
         {"sending", "merging"},
         {"pushing"},
         {"connection"},
-        {"admission", "lifecycle", "broadcast_report", "staleness", "outage"},
+        {"admission", "lifecycle", "broadcast_report", "staleness", "outage", "server_totals"},
         {"client", "server", "broadcasting"},
         {"router", "metrics", "opener"},
         {"subscription"},
