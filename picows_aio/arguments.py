@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 
 
 def check_seconds(name: str, value: float | None) -> None:
@@ -27,7 +26,18 @@ def check_count(name: str, value: int | None) -> None:
         raise ValueError(f"{name} must be at least 1, or None, not {value!r}")
 
 
-def check_plain(name: str, callback: Callable[..., object] | None) -> None:
-    """Not a coroutine function: its coroutines would never be awaited."""
-    if inspect.iscoroutinefunction(callback):
-        raise TypeError(f'{name} must be a plain function: nobody awaits it. With gaps="yield" the loop can')
+def check_function(name: str, function: object) -> None:
+    """An argument can be called, or is None."""
+    if function is not None and not callable(function):
+        raise TypeError(f"{name} must be a function, not {function!r}")
+
+
+def check_plain_function(name: str, function: object) -> None:
+    """An argument can be called, or is None, and what it returns is not to be awaited: nobody would."""
+    check_function(name, function)
+    if _is_asynchronous(function) or _is_asynchronous(type(function).__call__):
+        raise TypeError(f"{name} must be a plain function, not a coroutine function: nobody would await it")
+
+
+def _is_asynchronous(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -48,7 +48,8 @@ def broadcast(
         How many were sent the message, who was skipped, and whose queue is too long.
 
     Raises:
-        TypeError: The message or the policy has another type.
+        TypeError: The message or the policy has another type; nothing was sent. Or one of the connections is none:
+            those before it were sent the message, those after it were not.
         ExceptionGroup: With ``raise_exceptions``: one exception for each connection that was left out because it sends
             a fragmented message (ConcurrencyError), or whose send or whose policy's ``key`` failed (RuntimeError).
     """
@@ -57,9 +58,7 @@ def broadcast(
     if policy is not None and not isinstance(policy, SendPolicy):
         raise TypeError(f"policy must be a SendPolicy or None, not {type(policy).__name__}")
     delivery = _Delivery(message, isinstance(message, str) if text is None else text)
-    delivery.offer(connections, policy)
-    delivery.write()
-    report = delivery.report()
+    report = delivery.deliver(connections, policy)
     _tell(report, raise_exceptions)
     return report
 
@@ -78,11 +77,26 @@ class _Delivery:
         self._skipped: list[SkippedConnection] = []
         self._unwritten: set[Connection] = set()  # of those that were admitted, or have no policy
 
+    def deliver(self, connections: Iterable[Connection], policy: SendPolicy | None) -> BroadcastReport:
+        """Send it, and tell what came of it."""
+        try:
+            self.offer(connections, policy)
+        finally:  # also where one is no connection: what was admitted before it is written
+            self.write()
+            report = self.report()
+        return report
+
     def offer(self, connections: Iterable[Connection], policy: SendPolicy | None) -> None:
         """Serve the connections that need a frame of their own; remember those that can share one."""
         is_open, plain = State.OPEN, self._plain
         for connection in connections:
-            if connection.state is not is_open:
+            try:  # free, unlike asking each for its type
+                state = connection.state
+            except AttributeError:
+                raise _not_a_connection(connection) from None
+            if state is not is_open:
+                if not isinstance(connection, Connection):
+                    raise _not_a_connection(connection)
                 self._skipped.append(SkippedConnection(connection, PushOutcome.CLOSED))
                 continue
             chosen = connection.send_policy if policy is None else policy
@@ -168,6 +182,10 @@ class _Delivery:
 
     def _fail(self, connection: Connection, exc: Exception) -> None:
         self._skipped.append(SkippedConnection(connection, PushOutcome.FAILED, exc))
+
+
+def _not_a_connection(thing: object) -> TypeError:
+    return TypeError(f"broadcast() takes connections, not {type(thing).__name__}")
 
 
 def _tell(report: BroadcastReport, raise_exceptions: bool) -> None:

@@ -15,6 +15,7 @@ from picows_aio.endpoint cimport CLOSED
 from picows_aio.messages cimport whole
 from picows_aio.receiving cimport MESSAGES, ReadOperation, ReceivingEndpoint
 
+from picows_aio.arguments import check_plain_function
 from picows_aio.exceptions import ConcurrencyError, ConnectionClosedOK
 
 
@@ -195,7 +196,7 @@ def merge(*connections, on_closed=None):
             other connections if that is caught.
 
     Raises:
-        TypeError: Something is no connection, or `on_closed` no function.
+        TypeError: Something is no connection, or `on_closed` no plain function.
         ConcurrencyError: A connection is given twice, or somebody receives from it.
         RuntimeError: A connection belongs to another event loop.
     """
@@ -204,4 +205,5 @@ def merge(*connections, on_closed=None):
             raise TypeError(f"merge() takes connections, not {type(connection).__name__}")
     if on_closed is not None and not callable(on_closed):
         raise TypeError(f"on_closed must be a function of a connection and an error, not {type(on_closed).__name__}")
+    check_plain_function("on_closed", on_closed)
     return Merge(connections, on_closed)

@@ -7,9 +7,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from picows_aio.arguments import check_function
 from picows_aio.client import ClientConnection, connect
 from picows_aio.frames import CloseCode
 from picows_aio.headers import build_host
+from picows_aio.reconnect import jittered_backoff
 
 
 class Opener:
@@ -17,7 +19,7 @@ class Opener:
 
     Args:
         uri: As for `connect`.
-        options: Keywords of `connect`.
+        options: Keywords of `connect`, from which the default of ``reconnect_delays`` differs.
         on_open: Called with each connection; a function or a coroutine function, or None.
 
     Attributes:
@@ -28,10 +30,11 @@ class Opener:
     def __init__(self, uri: str, options: dict[str, Any], on_open: Callable[[ClientConnection], object] | None) -> None:
         if options.get("sock") is not None:
             raise ValueError("sock= is good for one connection only: give host= and port=, or path=, instead")
+        check_function("on_open", on_open)
         self._uri = uri
-        self._options = options
+        self._options = {"reconnect_delays": jittered_backoff} | options
         self._on_open = on_open
-        self.model = connect(uri, **options)
+        self.model = connect(uri, **self._options)
         target = self.model.ws_uri
         host = build_host(target.host, target.port, target.secure)
         self.name = f"{'wss' if target.secure else 'ws'}://{host}{target.path or '/'}"

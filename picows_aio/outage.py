@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from picows_aio.arguments import check_plain_function
 from picows_aio.persistence import show_error
 from picows_aio.typing import LoggerLike
 
@@ -46,6 +47,7 @@ class Outages:
     """
 
     def __init__(self, name: str, logger: LoggerLike, level: int, on_gap: Callable[[Gap], object] | None) -> None:
+        check_plain_function("on_gap", on_gap)
         self.count = 0
         self._name = name
         self._logger = logger

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 
-from picows_aio.arguments import check_count, check_seconds
+from picows_aio.arguments import check_count, check_plain_function, check_seconds
 from picows_aio.exceptions import WebSocketException
 
 
@@ -57,6 +57,10 @@ class Persistence:
     ) -> None:
         check_seconds("give_up_after", give_up_after)
         check_count("max_attempts", max_attempts)
+        for name, function in (("process_exception", process_exception), ("reconnect_delays", make_delays)):
+            if function is None:
+                raise TypeError(f"{name} must be a function, not None: leave it out for the default")
+            check_plain_function(name, function)
         self._process_exception = process_exception
         self._make_delays = make_delays
         self._delays: Iterator[float] | None = None

@@ -59,3 +59,15 @@ def backoff(
         delay = min(delay, max_delay)
         yield delay
         delay *= factor
+
+
+def jittered_backoff() -> Generator[float]:
+    """The delays of :func:`backoff`, each times a random factor from a half to 1.
+
+    Clients that lost their connections in one moment meet the server at different moments, at every attempt.
+
+    Yields:
+        Seconds to wait before the next attempt, without end.
+    """
+    for delay in backoff():
+        yield delay * random.uniform(0.5, 1)

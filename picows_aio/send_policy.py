@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
+from picows_aio.arguments import check_plain_function
+
 __all__ = ["Overflow", "PushOutcome", "PushStats", "SendPolicy"]
 
 Overflow = Literal["block", "drop_newest", "latest", "evict"]
@@ -57,6 +59,7 @@ class SendPolicy:
         self._check_use("hard_limit", "latest", "evict")
         if self.key is not None and not callable(self.key):
             raise TypeError(f"key must be a function of a message, not {self.key!r}")
+        check_plain_function("key", self.key)
         if self.overflow == "evict":
             self._check_eviction()
 

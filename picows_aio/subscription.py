@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 
-from picows_aio.arguments import check_plain, check_seconds
+from picows_aio.arguments import check_plain_function, check_seconds
 from picows_aio.client import ClientConnection
 from picows_aio.exceptions import ConcurrencyError, ConnectionClosed, InvalidState
 from picows_aio.opener import Opener
@@ -72,7 +72,8 @@ class subscribe(Generic[_Item_co]):
         give_up_after: Seconds in a row, spent in the iteration without a connection, after which to give up; None: no
             limit.
         **connect_options: Keywords of :class:`connect`, but not ``sock``. ``process_exception`` decides about all that
-            fails or ends: connecting, ``on_open``, and connections, by the ConnectionClosed or the StaleError.
+            fails or ends: connecting, ``on_open``, and connections, by the ConnectionClosed or the StaleError. The
+            default of ``reconnect_delays`` is :func:`backoff` with each delay times a random factor from a half to 1.
 
     Attributes:
         uri: As given.
@@ -133,8 +134,7 @@ class subscribe(Generic[_Item_co]):
         if gaps not in ("log", "yield"):
             raise ValueError(f'gaps must be "log" or "yield", not {gaps!r}')
         check_seconds("stale_after", stale_after)
-        check_plain("on_gap", on_gap)
-        check_plain("on_state", on_state)
+        check_plain_function("on_state", on_state)
         self._opener = Opener(uri, connect_options, on_open)
         model = self._opener.model
         self.uri = uri

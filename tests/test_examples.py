@@ -76,12 +76,23 @@ OUTPUT = {
         *[r'picows_server_(messages|bytes)_waiting\{service="echo"\} 0\.0'] * 2,
         r'picows_server_reading_paused\{service="echo"\} 0\.0',
         r'picows_server_write_backlog_bytes\{service="echo"\} 0\.0',
-        *[r'picows_server_frames_(sent|received)_total\{service="echo"\} 10\.0'] * 2,
-        r'picows_server_bytes_sent_total\{service="echo"\} 30\.0',
-        r'picows_server_bytes_received_total\{service="echo"\} 70\.0',
-        *[r'picows_server_stream_messages_(received|delivered)_total\{overflow="drop_oldest",service="echo"\} 10\.0']
-        * 2,
-        *[r'picows_server_stream_messages_(dropped|filtered)_total\{overflow="drop_oldest",service="echo"\} 0\.0'] * 2,
+        r'picows_server_latency_seconds\{service="echo"\} 0\.0',
+        *[r'picows_server_push_(messages|bytes)_kept\{service="echo"\} 0\.0'] * 2,
+        r'picows_server_frames_sent_total\{service="echo"\} \d+\.0',
+        r'picows_server_frames_received_total\{service="echo"\} 100\.0',
+        r'picows_server_bytes_sent_total\{service="echo"\} \d+\.0',
+        r'picows_server_bytes_received_total\{service="echo"\} 790\.0',
+        *[r'picows_server_pings_(sent|received)_total\{service="echo"\} 0\.0'] * 2,
+        *[r'picows_server_push_[a-z_]+_total\{service="echo"\} 0\.0'] * 4,
+        *[r'picows_server_stream_(messages|bytes)_waiting\{overflow="drop_oldest",service="echo"\} 0\.0'] * 2,
+        r'picows_server_stream_messages_high_water\{overflow="drop_oldest",service="echo"\} 3\.0',
+        r'picows_server_stream_oldest_age_seconds\{overflow="drop_oldest",service="echo"\} 0\.0',
+        r'picows_server_stream_messages_received_total\{overflow="drop_oldest",service="echo"\} 100\.0',
+        *[
+            rf'picows_server_stream_messages_{word}_total\{{overflow="drop_oldest",service="echo"\}} [1-9]\d*\.0'
+            for word in ("delivered", "dropped")
+        ],
+        r'picows_server_stream_messages_filtered_total\{overflow="drop_oldest",service="echo"\} 0\.0',
     ],
     "aio/push_latest.py": [
         r"/0: \d+ sent, \d+ replaced by newer ones, has the newest: True\.",

@@ -24,8 +24,8 @@ LAYERS = {
         {"api", "picows"},
     ],
     "picows_aio": [
-        {"typing", "protocol", "settings", "version", "send_policy", "arguments"},
-        {"exceptions"},
+        {"typing", "protocol", "settings", "version", "arguments"},
+        {"exceptions", "send_policy"},
         {"datastructures", "frames", "headers", "uri", "reconnect", "messages", "deflate_engines"},
         {
             "closed",
@@ -48,7 +48,7 @@ LAYERS = {
         {"sending", "merging"},
         {"pushing"},
         {"connection"},
-        {"admission", "lifecycle", "broadcast_report", "staleness", "outage"},
+        {"admission", "lifecycle", "broadcast_report", "staleness", "outage", "server_totals"},
         {"client", "server", "broadcasting"},
         {"router", "metrics", "opener"},
         {"subscription"},

@@ -8,9 +8,10 @@ from picows_aio import Request, Response, ServerConnection, connect, serve
 from picows_aio.metrics import ServerCollector
 
 
-async def echo(websocket: ServerConnection) -> None:
-    async with websocket.stream(overflow="drop_oldest", maxsize=100) as stream:
+async def echo_slowly(websocket: ServerConnection) -> None:
+    async with websocket.stream(overflow="drop_oldest", maxsize=3) as stream:
         async for message in stream:
+            await asyncio.sleep(0.01)
             await websocket.send(message)
 
 
@@ -31,14 +32,15 @@ async def get(port: int, path: str) -> list[str]:
 
 
 async def main() -> None:
-    server = serve(echo, "127.0.0.1", 0, process_request=show_metrics)
+    server = serve(echo_slowly, "127.0.0.1", 0, process_request=show_metrics)
     REGISTRY.register(ServerCollector(server, {"service": "echo"}))
     async with server:
         port = server.sockets[0].getsockname()[1]
         async with connect(f"ws://127.0.0.1:{port}/") as websocket:
-            for number in range(10):
+            for number in range(100):
                 await websocket.send(str(number))
-                await websocket.recv()
+            while await websocket.recv() != "99":
+                pass  # the newest comes, but most of the others were dropped
             for line in await get(port, "/metrics"):
                 if line.startswith("picows_server"):
                     print(line)

@@ -57,6 +57,22 @@ async def test_other_types_are_refused(site, message):
             broadcast(site.server.connections, message)
 
 
+class _Stateful:
+    """No connection, but an attribute of that name."""
+
+    state = "open"
+
+
+@pytest.mark.links("plain")
+@pytest.mark.parametrize("wrong", ["no", None, object(), ["ws"], _Stateful()], ids=lambda wrong: type(wrong).__name__)
+@pytest.mark.parametrize("policy", [None, SendPolicy("drop_newest")])
+async def test_what_is_no_connection_is_named(site, wrong, policy):
+    async with site.connect() as first, site.connect(compression=None) as second:
+        with pytest.raises(TypeError, match=rf"^broadcast\(\) takes connections, not {type(wrong).__name__}$"):
+            broadcast([*site.server.connections, wrong], "x", policy=policy)
+        assert [await first.recv(), await second.recv()] == ["x", "x"]
+
+
 @pytest.mark.links("plain")
 async def test_connections_that_are_not_open_are_left_out(site):
     async with site.connect() as left, site.connect() as stays:

@@ -373,7 +373,13 @@ async def test_other_things_than_connections_are_refused(pairs: Pairs, wrong: An
             merge(connections)  # type: ignore[type-var]
         with pytest.raises(TypeError, match=r"^on_closed must be a function"):
             merge(connections[0], on_closed="log")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"^on_closed must be a plain function, not a coroutine function"):
+            merge(connections[0], on_closed=_never_awaited)
         await _is_free(connections[0], peers[0])
+
+
+async def _never_awaited(connection: Connection, error: Exception) -> None:
+    """A coroutine function, where a plain one belongs."""
 
 
 async def test_a_connection_of_another_loop_is_refused(pairs: Pairs) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from picows_aio import exceptions
 from picows_aio.datastructures import Headers
 from picows_aio.http11 import Response
-from picows_aio.reconnect import backoff, process_exception
+from picows_aio.reconnect import backoff, jittered_backoff, process_exception
 
 
 def caused_by(error, cause):
@@ -66,6 +66,17 @@ def test_clients_of_a_server_that_restarts_do_not_come_back_at_once():
     firsts = {next(backoff()) for _ in range(100)}
     assert len(firsts) > 50
     assert all(0 <= delay <= 5 for delay in firsts)
+
+
+def test_every_delay_of_a_subscription_is_random():
+    """Not only the first: a fleet of clients would come back in step."""
+    fleet = [list(itertools.islice(jittered_backoff(), 12)) for _ in range(100)]
+    longest = itertools.islice(backoff(), 1, 12)
+    for most, delays in zip(longest, list(zip(*fleet, strict=True))[1:], strict=True):
+        assert len(set(delays)) > 90
+        assert all(most / 2 <= delay <= most for delay in delays)
+        assert min(delays) < 0.6 * most
+        assert max(delays) > 0.9 * most
 
 
 DELAYS = st.floats(0, 100)

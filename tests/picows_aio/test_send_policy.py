@@ -1,6 +1,8 @@
 """Policies as values."""
 
 import dataclasses
+import functools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -38,6 +40,42 @@ def test_policies_that_make_no_sense_are_refused(arguments: Any, error: type[Exc
     with pytest.raises(error) as caught:
         SendPolicy(**arguments)
     assert str(caught.value).startswith(text)
+
+
+async def symbol_of(message: str) -> str:
+    """A coroutine function, where a plain one belongs."""
+    return message
+
+
+class Symbol:
+    """Callable in the same way."""
+
+    __call__ = staticmethod(symbol_of)
+
+    async def of(self, message: str) -> str:
+        return message
+
+
+class AsyncSymbol:
+    """Its objects are coroutine functions in all but name."""
+
+    async def __call__(self, message: str) -> str:
+        return message
+
+
+async def symbols_of(message: str) -> AsyncIterator[str]:
+    """An asynchronous generator."""
+    yield message
+
+
+@pytest.mark.parametrize(
+    "key",
+    [symbol_of, functools.partial(symbol_of), Symbol().of, Symbol(), AsyncSymbol(), symbols_of],
+    ids=["function", "partial", "method", "staticmethod", "object", "generator"],
+)
+def test_a_key_that_would_have_to_be_awaited_is_refused(key: Any) -> None:
+    with pytest.raises(TypeError, match=r"^key must be a plain function, not a coroutine function: nobody would await"):
+        SendPolicy("latest", key=key)
 
 
 def test_a_policy_is_a_value() -> None:

@@ -1,6 +1,7 @@
 """`subscribe` when things go wrong: back-off, fatal errors, giving up, `on_open` that fails, cancellation."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -11,6 +12,7 @@ from picows_aio import (
     SubscriptionFailed,
     SubscriptionState,
     process_exception,
+    subscribe,
 )
 from tests.picows_aio.feeds import Refusing, collect, feeding, follow, keep_quiet, tell_number
 from tests.picows_aio.pairs import parked
@@ -73,6 +75,27 @@ async def test_max_attempts_counts_connections_that_brought_nothing():
         error = await ends_with(feed, SubscriptionFailed, r"gave up after 3 failed attempts \(max_attempts=3\); last ")
         assert isinstance(error.__cause__, ConnectionClosed)
         assert len(server.connections) == 3
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # whose time can be moved
+async def test_subscriptions_do_not_come_back_in_step(caplog):
+    """The second delay is random as well, where that of `connect` is 3 seconds for all."""
+    caplog.set_level("INFO")
+    with Refusing() as target:
+        clock = SkippableClock()
+        feeds = [subscribe(f"{target.url}{number}", proxy=None) for number in range(8)]
+        tasks = [asyncio.create_task(anext(feed)) for feed in feeds]
+        while any(feed.attempts < 2 for feed in feeds):
+            await clock.skip(0.1)
+        for feed in feeds:
+            await feed.aclose()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    delays = [
+        [float(delay) for delay in re.findall(rf"/{number}: backing off for ([\d.]+) s", caplog.text)][1]
+        for number in range(8)
+    ]
+    assert len(set(delays)) > 1
+    assert all(1.5 <= delay <= 3 for delay in delays)
 
 
 # Giving up
