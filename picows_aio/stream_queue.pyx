@@ -1,7 +1,6 @@
 # cython: auto_pickle=False, autotestdict=False
 """The queue behind a stream: bounded, with a policy for when it is full, and every message accounted for."""
 
-import inspect
 import sys
 from asyncio import CancelledError
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from time import monotonic_ns
 from libc.stdint cimport int64_t, uint64_t
 from picows_aio.awaitable cimport Waiter
 from picows_aio.messages cimport OBJECT_OVERHEAD, MessageQueue
+
+from picows_aio.arguments import check_plain_function
 
 _POLICIES = {
     "block": BLOCK, "drop_oldest": DROP_OLDEST, "drop_newest": DROP_NEWEST, "latest": LATEST, "close": CLOSE,
@@ -262,10 +263,7 @@ def check_stream_settings(maxsize, max_bytes, overflow, key, filter, name):
         if not 1 <= bound <= sys.maxsize:
             raise ValueError(f"{word} must be from 1 to {sys.maxsize}, not {bound}")
     for word, function in (("key", key), ("filter", filter)):
-        if function is not None and not callable(function):
-            raise TypeError(f"{word} must be a function of the message, not {type(function).__name__}")
-        if inspect.iscoroutinefunction(function):
-            raise TypeError(f"{word} must be no coroutine function: it is called where nothing can be awaited")
+        check_plain_function(word, function)
     if key is not None and overflow != "latest":
         raise ValueError(f'key goes with overflow="latest" only: {overflow!r} does not tell messages apart')
     if name is not None and not isinstance(name, str):

@@ -103,15 +103,19 @@ async def test_a_peer_that_goes_is_noticed_without_a_stream(connect_raw: Any) ->
 
 async def test_a_stream_with_close_does_not_wait_for_one_that_blocks(connect_raw: Any) -> None:
     """The peer's CLOSE frame comes behind what nobody takes, and is found all the same."""
-    async with asyncio.timeout(8), connect_raw(StreamListener) as (transport, listener, peer):
-        async with listener.stream(maxsize=2), listener.stream(overflow="close", maxsize=1) as closing:
-            for text in "1234":
-                peer.write_frame(TEXT, text)
-            assert (await peer.read_frame()).opcode == CLOSE
-            peer.write_close(1000)
-            peer.half_close()
-            assert await closing.recv() == "1"
-            await transport.wait_disconnected()
+    async with (
+        asyncio.timeout(8),
+        connect_raw(StreamListener) as (transport, listener, peer),
+        listener.stream(maxsize=2),
+        listener.stream(overflow="close", maxsize=1) as closing,
+    ):
+        for text in "1234":
+            peer.write_frame(TEXT, text)
+        assert (await peer.read_frame()).opcode == CLOSE
+        peer.write_close(1000)
+        peer.half_close()
+        assert await closing.recv() == "1"
+        await transport.wait_disconnected()
 
 
 async def test_fragments_are_put_together_and_control_frames_are_left_to_the_core(connect_raw: Any) -> None:
