@@ -138,9 +138,11 @@ async def test_it_may_be_closed_in_the_moment_in_which_on_open_returns():
 
 async def test_aclose_waits_until_on_open_has_cleaned_up():
     is_clean = False
+    introduced = asyncio.Event()
 
     async def clean_up_slowly(connection):
         nonlocal is_clean
+        introduced.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -151,8 +153,7 @@ async def test_aclose_waits_until_on_open_has_cleaned_up():
     async with asyncio.timeout(10), feeding(keep_quiet) as server:
         feed = follow(server, on_open=clean_up_slowly)
         collecting = asyncio.create_task(collect(feed))
-        while not server.connections:
-            await asyncio.sleep(0.001)
+        await introduced.wait()
         await feed.aclose()
         assert is_clean
         await collecting
