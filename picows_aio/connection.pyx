@@ -14,7 +14,7 @@ from picows.frame cimport WSFrame
 from picows.transport cimport WSTransport
 from picows_aio.endpoint cimport CLOSED, OPEN
 from picows_aio.pushing cimport PushingEndpoint
-from picows_aio.receiving cimport UNBOUNDED
+from picows_aio.inbox cimport UNBOUNDED
 
 from picows_aio.connection_stats import ConnectionStats
 from picows_aio.keepalive import Keepalive

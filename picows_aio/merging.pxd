@@ -1,7 +1,7 @@
 """One loop over many connections."""
 
 from picows_aio.awaitable cimport Operation, Waiter
-from picows_aio.receiving cimport ReadOperation, ReceivingEndpoint
+from picows_aio.inbox cimport InboxEndpoint, ReadOperation
 
 
 cdef class MergeState:
@@ -15,7 +15,7 @@ cdef class MergeState:
     cdef int ready(self, MergedReader reader) except -1
     cdef object next_pair(self)
     cdef int release(self) except -1
-    cdef int _claim(self, ReceivingEndpoint endpoint) except -1
+    cdef int _claim(self, InboxEndpoint endpoint) except -1
     cdef int _finish(self, MergedReader reader) except -1
 
 

@@ -7,7 +7,7 @@ from typing_extensions import disjoint_base
 from picows_aio.awaitable import Operation
 from picows_aio.connection import Connection
 from picows_aio.exceptions import ConnectionClosed
-from picows_aio.receiving import ReadOperation
+from picows_aio.inbox import ReadOperation
 from picows_aio.typing import Data
 
 _C = TypeVar("_C", bound=Connection)

@@ -13,7 +13,7 @@ from cpython.ref cimport PyObject
 from picows_aio.awaitable cimport Operation, Waiter, is_abandoned, make_steppable
 from picows_aio.endpoint cimport CLOSED
 from picows_aio.messages cimport whole
-from picows_aio.receiving cimport MESSAGES, ReadOperation, ReceivingEndpoint
+from picows_aio.inbox cimport MESSAGES, InboxEndpoint, ReadOperation
 
 from picows_aio.arguments import check_plain_function
 from picows_aio.exceptions import ConcurrencyError, ConnectionClosedOK
@@ -44,7 +44,7 @@ cdef class MergeState:
             self.release()
             raise
 
-    cdef int _claim(self, ReceivingEndpoint endpoint) except -1:
+    cdef int _claim(self, InboxEndpoint endpoint) except -1:
         cdef MergedReader reader
         if endpoint._loop is not self._loop:
             raise RuntimeError("merge() was given a connection of another event loop")
@@ -70,7 +70,7 @@ cdef class MergeState:
     cdef object next_pair(self):
         """A connection and its oldest message, of the connection whose turn it is; None: nobody has any."""
         cdef MergedReader reader
-        cdef ReceivingEndpoint endpoint
+        cdef InboxEndpoint endpoint
         while self._ready:
             reader = self._ready.popleft()
             reader._is_ready = False
@@ -90,7 +90,7 @@ cdef class MergeState:
 
     cdef int _finish(self, MergedReader reader) except -1:
         """A connection is closed and all its messages were taken."""
-        cdef ReceivingEndpoint endpoint = reader.endpoint
+        cdef InboxEndpoint endpoint = reader.endpoint
         self._readers.remove(reader)
         endpoint._reader = None
         error = endpoint._closed_error()
@@ -201,7 +201,7 @@ def merge(*connections, on_closed=None):
         RuntimeError: A connection belongs to another event loop.
     """
     for connection in connections:
-        if not isinstance(connection, ReceivingEndpoint):
+        if not isinstance(connection, InboxEndpoint):
             raise TypeError(f"merge() takes connections, not {type(connection).__name__}")
     if on_closed is not None and not callable(on_closed):
         raise TypeError(f"on_closed must be a function of a connection and an error, not {type(on_closed).__name__}")

@@ -1,15 +1,11 @@
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Literal, Self, final, overload
+from typing import Any, Literal, overload
 
-from typing_extensions import disjoint_base
-
-from picows import WSFrame
-from picows_aio.awaitable import Operation
-from picows_aio.endpoint import Endpoint
+from picows_aio.inbox import InboxEndpoint
+from picows_aio.reading import BatchIterator, FrameIterator, ViewIterator
 from picows_aio.typing import Data
 
-@disjoint_base
-class ReceivingEndpoint(Endpoint):
+class ReceivingEndpoint(InboxEndpoint):
     @overload
     async def recv(self, decode: Literal[True]) -> str: ...
     @overload
@@ -27,43 +23,3 @@ class ReceivingEndpoint(Endpoint):
     def frames(self, *, raw: bool = False) -> FrameIterator: ...
     def views(self) -> ViewIterator: ...
     def batches(self, *, max_messages: int | None = None, max_bytes: int | None = None) -> BatchIterator: ...
-    def deliver_now(self) -> None: ...
-    def is_reading_paused(self) -> bool: ...
-    def messages_waiting(self) -> int: ...
-
-@disjoint_base
-class ReadOperation(Operation): ...
-
-@final
-class RecvOperation(ReadOperation): ...
-
-class NextOperation(ReadOperation): ...
-
-@final
-class FrameOperation(NextOperation): ...
-
-@final
-class ViewOperation(NextOperation): ...
-
-@final
-class BatchOperation(NextOperation): ...
-
-@final
-class FragmentOperation(ReadOperation): ...
-
-@disjoint_base
-class MessageIterator:
-    def __aiter__(self) -> Self: ...
-    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
-
-@final
-class FrameIterator(MessageIterator):
-    def __anext__(self) -> Coroutine[Any, Any, WSFrame]: ...
-
-@final
-class ViewIterator(MessageIterator):
-    def __anext__(self) -> Coroutine[Any, Any, memoryview]: ...
-
-@final
-class BatchIterator(MessageIterator):
-    def __anext__(self) -> Coroutine[Any, Any, list[Data]]: ...

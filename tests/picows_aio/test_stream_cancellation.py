@@ -65,7 +65,7 @@ async def open_stream_of_two(connection: Connection, stack: AsyncExitStack) -> A
         await task
         assert other.dropped == 0
         assert "".join(received) == text_of([f"{number:06}" for number in range(len(received))])
-        assert len(received) > 500
+        assert len(received) > 100
 
     stack.push_async_callback(check)
     return await open_stream(connection, stack)
@@ -105,7 +105,7 @@ async def test_no_message_is_lost_doubled_or_reordered(kind: str, way: str) -> N
             numbered.end()
             await _receive_all(source, numbered, items)
         assert text_of(items) == text_of([f"{number:06}" for number in range(numbered.begun)])
-        assert numbered.begun > 500
+        assert numbered.begun > 100  # the examples are random: not a handful
         if isinstance(source, Stream):
             assert (source.received, source.delivered, source.dropped) == (numbered.begun, numbered.begun, 0)
 

@@ -1,0 +1,13 @@
+from typing_extensions import disjoint_base
+
+from picows_aio.awaitable import Operation
+from picows_aio.endpoint import Endpoint
+
+@disjoint_base
+class InboxEndpoint(Endpoint):
+    def deliver_now(self) -> None: ...
+    def is_reading_paused(self) -> bool: ...
+    def messages_waiting(self) -> int: ...
+
+@disjoint_base
+class ReadOperation(Operation): ...
