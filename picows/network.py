@@ -1,4 +1,6 @@
-"""Where connections come from: the event loop's own calls, or aiofastnet's with the same signatures."""
+"""Where connections come from: the event loop's own calls, aiofastnet's with the same signatures, or the loop's with TLS
+of our own.
+"""
 
 import asyncio
 import errno
@@ -8,6 +10,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+
+from picows import tls
 
 _Connect = Callable[..., Awaitable[tuple[asyncio.Transport, asyncio.BaseProtocol]]]
 _Serve = Callable[..., Awaitable[asyncio.Server]]
@@ -28,7 +32,9 @@ _CALLS = ("create_connection", "create_unix_connection", "start_tls", "create_se
 
 
 def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> Network:
-    """The calls that ``use_aiofastnet`` asks for: None and False mean the loop's own.
+    """The calls that ``use_aiofastnet`` asks for.
+
+    False means the loop's own, and so does None but for TLS on asyncio's selector loops: theirs is written in Python.
 
     Raises:
         ImportError: True without the aiofastnet package; the message names the extra that installs it.
@@ -37,13 +43,29 @@ def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> 
     if use_aiofastnet is not None and not isinstance(use_aiofastnet, bool):
         raise TypeError(f"use_aiofastnet must be True, False or None, not {use_aiofastnet!r}")
     if not use_aiofastnet:
-        return Network(**{name: getattr(loop, name) for name in _CALLS})
+        network = Network(**{name: getattr(loop, name) for name in _CALLS})
+        return with_own_tls(network) if use_aiofastnet is None and _is_selector_loop(loop) else network
     try:
         import aiofastnet  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as exc:
         message = "use_aiofastnet=True needs the aiofastnet package: pip install 'picows-aio[aiofastnet]'"
         raise ImportError(message) from exc
     return Network(**{name: functools.partial(getattr(aiofastnet, name), loop) for name in _CALLS})
+
+
+def _is_selector_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    return isinstance(loop, asyncio.SelectorEventLoop)
+
+
+def with_own_tls(network: Network) -> Network:
+    """The same calls; TLS is ours over their plain transports."""
+    return Network(
+        create_connection=functools.partial(tls.connect, network.create_connection),
+        create_unix_connection=functools.partial(tls.connect, network.create_unix_connection),
+        start_tls=tls.start_tls,
+        create_server=functools.partial(tls.serve, network.create_server),
+        create_unix_server=functools.partial(tls.serve, network.create_unix_server),
+    )
 
 
 @functools.cache
