@@ -1,4 +1,4 @@
-"""Where connections come from: the event loop's own calls, or aiofastnet's with the same signatures."""
+"""Where connections come from: our own transports, the event loop's, or aiofastnet's, by calls of the same signatures."""
 
 import asyncio
 import errno
@@ -8,6 +8,10 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+
+from picows import socket_network
+from picows.socket_server import QuickSocket, SocketServer
+from picows.socket_transport import HAS_SOCKET_TRANSPORTS
 
 _Connect = Callable[..., Awaitable[tuple[asyncio.Transport, asyncio.BaseProtocol]]]
 _Serve = Callable[..., Awaitable[asyncio.Server]]
@@ -28,7 +32,10 @@ _CALLS = ("create_connection", "create_unix_connection", "start_tls", "create_se
 
 
 def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> Network:
-    """The calls that ``use_aiofastnet`` asks for: None and False mean the loop's own.
+    """The calls that ``use_aiofastnet`` asks for.
+
+    None means our own transports where the loop is one of asyncio's selector loops, else those of the loop, which
+    False always means.
 
     Raises:
         ImportError: True without the aiofastnet package; the message names the extra that installs it.
@@ -36,6 +43,9 @@ def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> 
     """
     if use_aiofastnet is not None and not isinstance(use_aiofastnet, bool):
         raise TypeError(f"use_aiofastnet must be True, False or None, not {use_aiofastnet!r}")
+    if use_aiofastnet is None and HAS_SOCKET_TRANSPORTS and isinstance(loop, asyncio.SelectorEventLoop):
+        own = {name: functools.partial(getattr(socket_network, name), loop) for name in _CALLS if name != "start_tls"}
+        return Network(start_tls=loop.start_tls, **own)
     if not use_aiofastnet:
         return Network(**{name: getattr(loop, name) for name in _CALLS})
     try:
@@ -62,30 +72,7 @@ def checked_ssl_context(name: str, context: Any) -> ssl.SSLContext | None:
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-_FAMILIES = {int(family): family for family in socket.AddressFamily}
-_KINDS = {int(kind): kind for kind in socket.SocketKind}
-
-
-class _QuickSocket(socket.socket):
-    """A socket whose constants are looked up.
-
-    CPython (3.11 to 3.14) converts them every time, and asyncio asks for several of every connection.
-    """
-
-    __slots__ = ()
-
-    @property
-    def family(self) -> Any:
-        number = super(socket.socket, self).family
-        return _FAMILIES.get(number, number)
-
-    @property
-    def type(self) -> Any:
-        number = super(socket.socket, self).type
-        return _KINDS.get(number, number)
-
-
-class _PatientSocket(_QuickSocket):
+class _PatientSocket(QuickSocket):
     """A listening socket that tells asyncio once a second that descriptors ran out, instead of once for each client.
 
     asyncio (3.11 to 3.13) waits a second after such an error, but only once it has called ``accept`` as often as the
@@ -97,7 +84,7 @@ class _PatientSocket(_QuickSocket):
     def accept(self) -> tuple[socket.socket, Any]:
         try:
             sock, address = super().accept()
-            sock.__class__ = _QuickSocket
+            sock.__class__ = QuickSocket
             return sock, address
         except OSError as exc:
             if exc.errno in _OUT_OF_RESOURCES:
@@ -117,6 +104,8 @@ class _StarvedSocket(_PatientSocket):
 
 def make_patient(server: asyncio.Server) -> None:
     """Keep a server that runs out of descriptors quiet; for asyncio's own servers, others are left as they are."""
+    if isinstance(server, SocketServer):
+        return
     for wrapper in server.sockets:
         sock = getattr(wrapper, "_sock", None)
         if type(sock) is socket.socket:
