@@ -1,6 +1,4 @@
-"""Where connections come from: the event loop's own calls, aiofastnet's with the same signatures, or the loop's with TLS
-of our own.
-"""
+"""Where connections come from: our own transports, the event loop's, or aiofastnet's, by calls of the same signatures."""
 
 import asyncio
 import errno
@@ -11,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from picows import tls
+from picows import socket_network, tls_network
+from picows.socket_server import QuickSocket, SocketServer
+from picows.socket_transport import HAS_SOCKET_TRANSPORTS
 
 _Connect = Callable[..., Awaitable[tuple[asyncio.Transport, asyncio.BaseProtocol]]]
 _Serve = Callable[..., Awaitable[asyncio.Server]]
@@ -34,7 +34,8 @@ _CALLS = ("create_connection", "create_unix_connection", "start_tls", "create_se
 def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> Network:
     """The calls that ``use_aiofastnet`` asks for.
 
-    False means the loop's own, and so does None but for TLS on asyncio's selector loops: theirs is written in Python.
+    None means our own transports where the loop is one of asyncio's selector loops, else those of the loop, which
+    False always means.
 
     Raises:
         ImportError: True without the aiofastnet package; the message names the extra that installs it.
@@ -42,9 +43,10 @@ def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> 
     """
     if use_aiofastnet is not None and not isinstance(use_aiofastnet, bool):
         raise TypeError(f"use_aiofastnet must be True, False or None, not {use_aiofastnet!r}")
+    if use_aiofastnet is None and HAS_SOCKET_TRANSPORTS and isinstance(loop, asyncio.SelectorEventLoop):
+        return _own_network(loop)
     if not use_aiofastnet:
-        network = Network(**{name: getattr(loop, name) for name in _CALLS})
-        return with_own_tls(network) if use_aiofastnet is None and _is_selector_loop(loop) else network
+        return Network(**{name: getattr(loop, name) for name in _CALLS})
     try:
         import aiofastnet  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as exc:
@@ -53,18 +55,14 @@ def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> 
     return Network(**{name: functools.partial(getattr(aiofastnet, name), loop) for name in _CALLS})
 
 
-def _is_selector_loop(loop: asyncio.AbstractEventLoop) -> bool:
-    return isinstance(loop, asyncio.SelectorEventLoop)
-
-
-def with_own_tls(network: Network) -> Network:
-    """The same calls; TLS is ours over their plain transports."""
+def _own_network(loop: asyncio.AbstractEventLoop) -> Network:
+    connect, serve = tls_network.connect, tls_network.serve
     return Network(
-        create_connection=functools.partial(tls.connect, network.create_connection),
-        create_unix_connection=functools.partial(tls.connect, network.create_unix_connection),
-        start_tls=tls.start_tls,
-        create_server=functools.partial(tls.serve, network.create_server),
-        create_unix_server=functools.partial(tls.serve, network.create_unix_server),
+        create_connection=functools.partial(connect, functools.partial(socket_network.create_connection, loop)),
+        create_unix_connection=functools.partial(connect, functools.partial(socket_network.create_unix_connection, loop)),
+        start_tls=tls_network.start_tls,
+        create_server=functools.partial(serve, functools.partial(socket_network.create_server, loop)),
+        create_unix_server=functools.partial(serve, functools.partial(socket_network.create_unix_server, loop)),
     )
 
 
@@ -84,30 +82,7 @@ def checked_ssl_context(name: str, context: Any) -> ssl.SSLContext | None:
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-_FAMILIES = {int(family): family for family in socket.AddressFamily}
-_KINDS = {int(kind): kind for kind in socket.SocketKind}
-
-
-class _QuickSocket(socket.socket):
-    """A socket whose constants are looked up.
-
-    CPython (3.11 to 3.14) converts them every time, and asyncio asks for several of every connection.
-    """
-
-    __slots__ = ()
-
-    @property
-    def family(self) -> Any:
-        number = super(socket.socket, self).family
-        return _FAMILIES.get(number, number)
-
-    @property
-    def type(self) -> Any:
-        number = super(socket.socket, self).type
-        return _KINDS.get(number, number)
-
-
-class _PatientSocket(_QuickSocket):
+class _PatientSocket(QuickSocket):
     """A listening socket that tells asyncio once a second that descriptors ran out, instead of once for each client.
 
     asyncio (3.11 to 3.13) waits a second after such an error, but only once it has called ``accept`` as often as the
@@ -119,7 +94,7 @@ class _PatientSocket(_QuickSocket):
     def accept(self) -> tuple[socket.socket, Any]:
         try:
             sock, address = super().accept()
-            sock.__class__ = _QuickSocket
+            sock.__class__ = QuickSocket
             return sock, address
         except OSError as exc:
             if exc.errno in _OUT_OF_RESOURCES:
@@ -139,6 +114,8 @@ class _StarvedSocket(_PatientSocket):
 
 def make_patient(server: asyncio.Server) -> None:
     """Keep a server that runs out of descriptors quiet; for asyncio's own servers, others are left as they are."""
+    if isinstance(server, SocketServer):
+        return
     for wrapper in server.sockets:
         sock = getattr(wrapper, "_sock", None)
         if type(sock) is socket.socket:

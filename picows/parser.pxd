@@ -36,6 +36,7 @@ cdef class FrameParser:
         WSFrame _kept                   # latest that outlived its callbacks, the others behind it; see `settle_kept`
 
     cdef object read_target(self, size_t least)
+    cdef int64_t read(self, int fd, size_t* room) except? -1
     cdef int received(self, size_t size) except -1
     cdef int take_rest(self) except -1
     cdef WSFrame next_frame(self)
@@ -52,6 +53,7 @@ cdef class FrameParser:
     cdef bint has_unparsed(self)
 
     cdef bint _has_whole_frame(self) noexcept
+    cdef ReadBuffer _separate_target(self, size_t kept, size_t least)
     cdef void _forget_target(self) noexcept
     cdef size_t _room(self, size_t kept)
     cdef int _received_aside(self, size_t size) except -1

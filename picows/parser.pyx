@@ -62,20 +62,47 @@ cdef class FrameParser:
             least: Bytes it should have room for. A TLS transport that cannot empty its own buffer into ours in one go
                 loses the rest when the end of the stream is there already.
         """
-        cdef size_t missing
         cdef size_t kept = 0 if self._rest is None else self._rest.size
+        cdef ReadBuffer separate = self._separate_target(kept, least)
+        if separate is not None:
+            return memoryview(separate)
+        return self._scratch.writable_view(kept)
+
+    cdef int64_t read(self, int fd, size_t* room) except? -1:  # hot
+        """Read from the socket, for `received`.
+
+        Returns:
+            Bytes, 0 at the end of the stream, or a negative errno; `room` is set to how many bytes it could have been.
+        """
+        cdef size_t kept = 0 if self._rest is None else self._rest.size
+        cdef ReadBuffer separate = self._separate_target(kept, 0)
+        cdef uint8_t* target
+        cdef int64_t result
+        if separate is None:
+            kept += self._scratch.free_pos()
+            room[0] = READ_SIZE - kept
+            return ws_recv(fd, self._scratch.buffer.data + kept, room[0])
+        target = separate.data
+        room[0] = separate.size
+        with nogil:
+            result = ws_recv(fd, target, room[0])
+        return result
+
+    cdef ReadBuffer _separate_target(self, size_t kept, size_t least):
+        """Memory of its own for the next read; None: it goes to the scratch, which is then chosen."""
+        cdef size_t missing
         self._forget_target()
         if self._is_delivering or self.is_held_back or least > self._room(kept):
             self._aside = ReadBuffer.allocate(max(least, <size_t> READ_SIZE))
-            return memoryview(self._aside)
+            return self._aside
         if self._large_payload is not None:
             # One byte more than the payload needs (the NUL of the bytes object): a read that does not fill its buffer
-            # tells the loop that the socket is empty, and saves the call that would find out.
+            # tells that the socket is empty, and saves the call that would find out.
             missing = PyBytes_GET_SIZE(self._large_payload) - self._large_filled
             self._large_view = ReadBuffer.over(self._large_payload, self._large_filled, missing + 1)
-            return memoryview(self._large_view)
+            return self._large_view
         self._scratch = self._pool.peek()
-        return self._scratch.writable_view(kept)
+        return None
 
     cdef void _forget_target(self) noexcept:
         """What the loop asked for last may never have been read into: TLS transports ask before they know."""

@@ -19,6 +19,7 @@ from picows.listener cimport WSListener, is_overridden, python_override
 from picows.native cimport ws_clock_ns, ws_set_no_delay, ws_would_block
 from picows.output cimport Output
 from picows.parser cimport FrameParser
+from picows.socket_transport cimport SocketTransport
 from picows.transport cimport TransportOwner, WSTransport
 
 from picows.closing import describe_failure
@@ -192,10 +193,13 @@ cdef class ConnectionProtocol(TransportOwner):
 
     def connection_made(self, transport):
         """Called by the event loop."""
-        sock = transport.get_extra_info("socket")
         self._peer = transport
         self._is_secure = transport.get_extra_info("sslcontext") is not None
-        if sock is not None:
+        if isinstance(transport, SocketTransport):
+            self._fd = (<SocketTransport> transport).fileno()
+            ws_set_no_delay(self._fd)
+            (<SocketTransport> transport).read_with(read_connection)
+        elif (sock := transport.get_extra_info("socket")) is not None:
             set_no_delay(sock)
             self._fd = -1 if self._is_secure else sock.fileno()
         self._output = Output(
@@ -769,6 +773,15 @@ cdef class ConnectionProtocol(TransportOwner):
         self._poll_is_armed = False
         if self._state == OPEN:
             self._busy_poll()
+
+
+cdef int64_t read_connection(object protocol, int fd, size_t* room) except? -1:  # hot
+    """Read the socket of a connection and deliver what came, for its `SocketTransport`."""
+    cdef ConnectionProtocol connection = <ConnectionProtocol> protocol
+    cdef int64_t received = connection._parser.read(fd, room)
+    if received > 0:
+        connection._received(received)
+    return received
 
 
 def set_no_delay(sock):

@@ -12,6 +12,14 @@
 
 #define WS_EUNSUPPORTED ENOTSUP
 
+enum { WS_MAX_PARTS = 64 };
+
+/* A piece of what is to be sent. */
+struct ws_part {
+    const void *data;
+    size_t size;
+};
+
 #ifdef _WIN32
 
 #ifndef WIN32_LEAN_AND_MEAN
@@ -48,6 +56,12 @@ static inline int64_t ws_send2(int fd, const void *head, size_t head_size, const
 static inline int64_t ws_recv(int fd, void *dst, size_t size)
 {
     (void)fd, (void)dst, (void)size;
+    return -WS_EUNSUPPORTED;
+}
+
+static inline int64_t ws_send_parts(int fd, const struct ws_part *parts, int count)
+{
+    (void)fd, (void)parts, (void)count;
     return -WS_EUNSUPPORTED;
 }
 
@@ -113,6 +127,29 @@ static inline int64_t ws_send2(int fd, const void *head, size_t head_size, const
     parts[1].iov_len = ws_clamp_io_size(body_size);
     message.msg_iov = parts;
     message.msg_iovlen = 2;
+    do {
+        sent = sendmsg(fd, &message, WS_SEND_FLAGS);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -(int64_t)errno : sent;
+}
+
+/* At most WS_MAX_PARTS pieces with one system call; otherwise as ws_send. */
+static inline int64_t ws_send_parts(int fd, const struct ws_part *parts, int count)
+{
+    struct iovec pieces[WS_MAX_PARTS];
+    struct msghdr message = {0};
+    size_t room = WS_MAX_IO_SIZE;
+    ssize_t sent;
+    int used = 0;
+    while (used < count && used < WS_MAX_PARTS && room > 0) {
+        const size_t size = parts[used].size < room ? parts[used].size : room;
+        pieces[used].iov_base = (void *)parts[used].data;
+        pieces[used].iov_len = size;
+        room -= size;
+        used++;
+    }
+    message.msg_iov = pieces;
+    message.msg_iovlen = used;
     do {
         sent = sendmsg(fd, &message, WS_SEND_FLAGS);
     } while (sent < 0 && errno == EINTR);

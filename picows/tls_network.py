@@ -1,4 +1,4 @@
-"""Calls of an event loop that make transports, with TLS of our own over the plain ones that are given."""
+"""Connections and servers with TLS of our own, by calls like those of an event loop, over the plain ones given to them."""
 
 from __future__ import annotations
 
