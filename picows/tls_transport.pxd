@@ -1,7 +1,8 @@
 """TLS over any asyncio transport."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from picows.buffer cimport ReadBuffer
+from picows.socket_transport cimport SocketTransport
 
 
 cdef enum TLSState:
@@ -25,6 +26,7 @@ cdef class TLSLayer:
         object _context                 # ssl.SSLContext
         object _ssl                     # ssl.SSLObject
         object _below                   # the transport that carries the records
+        SocketTransport _socket         # the same if it is ours, else None
         object _protocol                # the one above, until the connection is lost
         object _waiter                  # future of the handshake, or None
         object _deadline                # timer of the handshake or the shutdown
@@ -37,7 +39,6 @@ cdef class TLSLayer:
         object _encrypt
         object _feed_incoming
         object _take_outgoing
-        object _write_below
         object _get_buffer              # None: the protocol above is no BufferedProtocol
         object _buffer_updated
         TLSScratch _scratch
@@ -53,6 +54,8 @@ cdef class TLSLayer:
         size_t _body_missing            # bytes
         size_t _records                 # complete and not read yet; never too few
 
+    cdef int _received(self, Py_ssize_t size) except -1
+    cdef int _write_below(self, bytes sealed) except -1
     cdef int _count_records(self, const uint8_t* data, size_t size) noexcept
     cdef int _shake_hands(self) except -1
     cdef int _deliver(self) except -1

@@ -18,6 +18,7 @@ import ssl
 import threading
 
 from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
+from picows.native cimport ws_recv
 
 cdef enum:
     RECORD_SIZE = 18432     # bytes of the body of a record: 2^14 and 2048 (RFC 5246 section 6.2.3); TLS 1.3 has less
@@ -81,9 +82,11 @@ cdef class TLSLayer:
         self._ssl = context.wrap_bio(
             incoming, outgoing, server_side=server_side, server_hostname=None if server_side else server_hostname or None
         )
-        self._read = self._ssl.read
-        self._pending = self._ssl.pending
-        self._encrypt = self._ssl.write
+        # The methods of an SSLObject are functions in Python around those of the same names in C.
+        inner = self._ssl._sslobj if type(self._ssl) is ssl.SSLObject else self._ssl
+        self._read = inner.read
+        self._pending = inner.pending
+        self._encrypt = inner.write
         self._feed_incoming = incoming.write
         self._take_outgoing = outgoing.read
         self._scratch = thread_scratch()
@@ -94,7 +97,9 @@ cdef class TLSLayer:
     def connection_made(self, transport):
         """Called by the transport below, or by who puts this over it: begin the handshake."""
         self._below = transport
-        self._write_below = transport.write
+        if isinstance(transport, SocketTransport):
+            self._socket = transport
+            self._socket.read_with(read_records)
         self._set_deadline(self._handshake_timeout, self._handshake_timed_out)
         self._shake_hands()
 
@@ -104,6 +109,9 @@ cdef class TLSLayer:
 
     def buffer_updated(self, Py_ssize_t size):
         """Called by the transport below: so many bytes came."""
+        self._received(size)
+
+    cdef int _received(self, Py_ssize_t size) except -1:
         cdef ReadBuffer read = self._scratch.read
         read.size = size
         self._feed_incoming(read)
@@ -116,6 +124,7 @@ cdef class TLSLayer:
             self._discard()
             if self._state == CLOSING and self._has_peer_ended:
                 self._finish()
+        return 0
 
     def eof_received(self):
         """Called by the transport below. Without a close_notify before it, this may be somebody's truncation; what the
@@ -456,6 +465,12 @@ cdef class TLSLayer:
             return self._fail(self._failure)
         return 0
 
+    cdef int _write_below(self, bytes sealed) except -1:
+        if self._socket is not None:
+            return self._socket.write_bytes(sealed)
+        self._below.write(sealed)
+        return 0
+
     cdef int _flush(self) except -1:
         """Send what OpenSSL has written on its own."""
         sealed = self._take_outgoing()
@@ -509,3 +524,13 @@ class TLSTransport(TLSLayer, asyncio.BufferedProtocol):
     """
 
     __slots__ = ()
+
+
+cdef int64_t read_records(object protocol, int fd, size_t* room) except? -1:  # hot
+    """Read the socket of a connection, for its `SocketTransport`."""
+    cdef TLSLayer layer = <TLSLayer> protocol
+    cdef int64_t received = ws_recv(fd, layer._scratch.read.data, SCRATCH_SIZE)
+    room[0] = SCRATCH_SIZE
+    if received > 0:
+        layer._received(received)
+    return received
