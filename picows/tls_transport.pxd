@@ -4,6 +4,10 @@ from libc.stdint cimport int64_t, uint8_t
 from picows.buffer cimport ReadBuffer
 from picows.socket_transport cimport SocketTransport
 
+# What a protocol of ours gives instead of get_buffer and buffer_updated.
+ctypedef object (*tls_target)(object protocol)                        # a writable memoryview
+ctypedef int (*tls_receiver)(object protocol, Py_ssize_t size) except -1
+
 
 cdef enum TLSState:
     HANDSHAKING
@@ -39,7 +43,10 @@ cdef class TLSLayer:
         object _encrypt
         object _feed_incoming
         object _take_outgoing
-        object _get_buffer              # None: the protocol above is no BufferedProtocol
+        # How to deliver to the protocol above: one of these pairs, or its data_received.
+        tls_target _target
+        tls_receiver _receiver
+        object _get_buffer
         object _buffer_updated
         TLSScratch _scratch
         bint _is_connected              # the protocol above knows of the connection
@@ -54,13 +61,19 @@ cdef class TLSLayer:
         size_t _body_missing            # bytes
         size_t _records                 # complete and not read yet; never too few
 
+    cdef int deliver_with(self, tls_target target, tls_receiver receiver) except -1
+    cdef int send(self, object data, object more=*) except -1
+
     cdef int _received(self, Py_ssize_t size) except -1
     cdef int _write_below(self, bytes sealed) except -1
     cdef int _count_records(self, const uint8_t* data, size_t size) noexcept
     cdef int _shake_hands(self) except -1
     cdef int _deliver(self) except -1
     cdef Py_ssize_t _decrypt(self, object target, Py_ssize_t room) except -1
-    cdef int _deliver_copy(self, Py_ssize_t size) except -1
+    cdef int _deliver_outside_read(self) except -1
+    cdef object _next_target(self)
+    cdef int _hand_up(self, Py_ssize_t size) except -1
+    cdef bytes _seal(self, object data)
     cdef int _discard(self) except -1
     cdef int _flush(self) except -1
     cdef int _finish(self) except -1

@@ -8,8 +8,8 @@ straight to where the protocol above wants them.
 States, moved only here: HANDSHAKING -> OPEN -> CLOSING -> ENDED, every one of the first three may also go straight to
 the last.
 Guaranteed: `connection_lost` comes once and last, from the transport below, that is never inside a call of the protocol
-above; no bytes come inside `resume_reading`; what waits for the protocol above is one read of the transport below and
-one record at most; nothing waits without a deadline.
+above; no bytes come inside `resume_reading`; what waits for the protocol above, which is one read of the transport below
+and one record at most, is delivered before the loss of the connection is told; nothing waits without a deadline.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import ssl
 import threading
 
 from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromObject, PyMemoryView_GET_BUFFER
 from picows.native cimport ws_recv
 
 cdef enum:
@@ -92,6 +93,29 @@ cdef class TLSLayer:
         self._scratch = thread_scratch()
         self.set_protocol(protocol)
 
+    # For protocols of ours
+
+    cdef int deliver_with(self, tls_target target, tls_receiver receiver) except -1:
+        """Deliver to the protocol above by these functions from now on, until it is replaced."""
+        self._target, self._receiver = target, receiver
+        return 0
+
+    cdef int send(self, object data, object more=None) except -1:
+        """`write`, of two pieces at once; the first must be small then."""
+        cdef bytes sealed
+        if self._state != OPEN:
+            return 0
+        try:
+            if more is not None:
+                self._encrypt(data)
+                data = more
+            sealed = self._seal(data)
+        except TLSError as exc:
+            return self._fail(exc)
+        if sealed:
+            self._write_below(sealed)
+        return 0
+
     # asyncio.BufferedProtocol
 
     def connection_made(self, transport):
@@ -153,10 +177,14 @@ cdef class TLSLayer:
 
     def connection_lost(self, exc):
         """Called by the transport below, last."""
+        if self._state == OPEN:
+            self._is_paused = False   # what waits is delivered now or never
+            self._deliver_outside_read()
         protocol, waiter = self._protocol, self._waiter
         self._clear_deadline()
         self._state = ENDED
         self._protocol = self._waiter = self._get_buffer = self._buffer_updated = None
+        self._target, self._receiver = NULL, NULL
         failure = self._failure if exc is None else exc
         self._failure = None   # its traceback refers to us
         if self._is_connected:
@@ -186,6 +214,7 @@ cdef class TLSLayer:
     def set_protocol(self, protocol):
         """Deliver to another protocol from now on."""
         self._protocol = protocol
+        self._target, self._receiver = NULL, NULL
         if isinstance(protocol, asyncio.BufferedProtocol):
             self._get_buffer = protocol.get_buffer
             self._buffer_updated = protocol.buffer_updated
@@ -222,32 +251,7 @@ cdef class TLSLayer:
 
     def write(self, data):
         """Encrypt and send; nothing is done with bytes that come after `close`."""
-        cdef Py_ssize_t pos
-        cdef list parts
-        if self._state != OPEN:
-            return
-        if not PyBytes_CheckExact(data):
-            data = memoryview(data)
-            if data.nbytes != len(data):
-                data = data.cast("B")
-        cdef Py_ssize_t size = len(data)
-        if size == 0:
-            return
-        try:
-            if size <= PART_SIZE:
-                self._encrypt(data)
-                sealed = self._take_outgoing()
-            else:
-                data = memoryview(data)
-                parts = []
-                for pos in range(0, size, PART_SIZE):
-                    self._encrypt(data[pos:pos + PART_SIZE])
-                    parts.append(self._take_outgoing())
-                sealed = b"".join(parts)
-        except TLSError as exc:
-            self._fail(exc)
-            return
-        self._write_below(sealed)
+        self.send(data)
 
     def writelines(self, list_of_data):
         """The same for several pieces, as one."""
@@ -321,16 +325,16 @@ cdef class TLSLayer:
         self._clear_deadline()
         self._state = OPEN
         self._flush()
-        if not self._is_connected:
-            self._is_connected = True
-            self._protocol.connection_made(self)
-            if self._is_write_paused:
-                self._protocol.pause_writing()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        # What came with the last flight waits until those who wait for the connection know of it.
-        self._loop.call_soon(self._resume)
-        return 0
+        if self._is_connected:
+            self._loop.call_soon(self._resume)   # only the waiter can tell the protocol which transport it has now
+            return 0
+        self._is_connected = True
+        self._protocol.connection_made(self)
+        if self._is_write_paused:
+            self._protocol.pause_writing()
+        return self._deliver()   # what came with the last flight
 
     def _handshake_timed_out(self):
         self._fail(ConnectionAbortedError(f"the TLS handshake took longer than {self._handshake_timeout} seconds"))
@@ -369,7 +373,7 @@ cdef class TLSLayer:
 
     cdef int _deliver(self) except -1:
         """Hand what is complete to the protocol above, as long as it takes it."""
-        cdef Py_ssize_t room, size
+        cdef Py_ssize_t size
         while self._state == OPEN and not self._is_paused:
             if self._records == 0:
                 if self._failure is not None:
@@ -378,20 +382,30 @@ cdef class TLSLayer:
                     self._protocol.eof_received()
                     self.close()
                 return 0
-            if self._get_buffer is None:
-                self._deliver_copy(self._decrypt(self._scratch.view, SCRATCH_SIZE))
-                continue
-            target = self._get_buffer(-1)
-            room = len(target)
-            if room == 0:
-                raise RuntimeError("get_buffer() returned an empty buffer")
-            size = self._decrypt(target, room)
+            target = self._next_target()
+            size = self._decrypt(target, PyMemoryView_GET_BUFFER(target).len)
             if size > 0:
-                self._buffer_updated(size)
+                self._hand_up(size)
         return 0
 
-    cdef int _deliver_copy(self, Py_ssize_t size) except -1:
-        if size > 0:
+    cdef object _next_target(self):
+        """A writable memoryview."""
+        if self._target != NULL:
+            return self._target(self._protocol)
+        if self._get_buffer is None:
+            return self._scratch.view
+        target = PyMemoryView_FromObject(self._get_buffer(-1))
+        if target.nbytes == 0:
+            raise RuntimeError("get_buffer() returned an empty buffer")
+        return target
+
+    cdef int _hand_up(self, Py_ssize_t size) except -1:
+        """So many bytes are in the target: let the protocol above have them."""
+        if self._receiver != NULL:
+            return self._receiver(self._protocol, size)
+        if self._buffer_updated is not None:
+            self._buffer_updated(size)
+        else:
             self._protocol.data_received(bytes(self._scratch.view[:size]))
         return 0
 
@@ -417,7 +431,7 @@ cdef class TLSLayer:
                 self._records -= 1
                 if self._records == 0 or room - filled < PLAIN_SIZE:
                     return filled
-                part = memoryview(target)[filled:]
+                part = target[filled:]
         except WantRead:
             # Records that carried nothing for the protocol above; some are answered.
             self._records = 0
@@ -434,16 +448,21 @@ cdef class TLSLayer:
         """Deliver what waits, then read on."""
         if self._state != OPEN or self._is_paused:
             return
+        self._deliver_outside_read()
+        if self._state == OPEN and not self._is_paused:
+            self._hold_below(False)
+
+    cdef int _deliver_outside_read(self) except -1:
+        """The same where no transport below deals with what the protocol above raises."""
         try:
             self._deliver()
-        except Exception as exc:   # from the protocol above; inside a read the transport below does the same
+        except Exception as exc:
             self._loop.call_exception_handler({
-                "message": "Fatal error: the protocol of a TLS transport failed",
+                "message": "a protocol failed to receive",
                 "exception": exc, "transport": self, "protocol": self._protocol,
             })
             self._fail(exc)
-        if self._state == OPEN and not self._is_paused:
-            self._hold_below(False)
+        return 0
 
     cdef int _hold_below(self, bint hold) except -1:
         if hold == self._is_below_paused:
@@ -464,6 +483,26 @@ cdef class TLSLayer:
         if self._failure is not None:
             return self._fail(self._failure)
         return 0
+
+    cdef bytes _seal(self, object data):
+        """The records that carry `data`, and what OpenSSL has written before them."""
+        cdef Py_ssize_t pos, size
+        cdef list parts
+        if not PyBytes_CheckExact(data):
+            data = memoryview(data)
+            if data.nbytes != len(data):
+                data = data.cast("B")
+        size = len(data)
+        if size <= PART_SIZE:
+            if size > 0:
+                self._encrypt(data)
+            return self._take_outgoing()
+        data = memoryview(data)
+        parts = []
+        for pos in range(0, size, PART_SIZE):
+            self._encrypt(data[pos:pos + PART_SIZE])
+            parts.append(self._take_outgoing())
+        return b"".join(parts)
 
     cdef int _write_below(self, bytes sealed) except -1:
         if self._socket is not None:
