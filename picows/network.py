@@ -59,7 +59,9 @@ def _own_network(loop: asyncio.AbstractEventLoop) -> Network:
     connect, serve = tls_network.connect, tls_network.serve
     return Network(
         create_connection=functools.partial(connect, functools.partial(socket_network.create_connection, loop)),
-        create_unix_connection=functools.partial(connect, functools.partial(socket_network.create_unix_connection, loop)),
+        create_unix_connection=functools.partial(
+            connect, functools.partial(socket_network.create_unix_connection, loop)
+        ),
         start_tls=tls_network.start_tls,
         create_server=functools.partial(serve, functools.partial(socket_network.create_server, loop)),
         create_unix_server=functools.partial(serve, functools.partial(socket_network.create_unix_server, loop)),

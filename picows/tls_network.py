@@ -1,4 +1,4 @@
-"""Connections and servers with TLS of our own, by calls like those of an event loop, over the plain ones given to them."""
+"""Connections and servers with TLS of our own: calls like those of an event loop, over the plain ones given to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def connect(
     **kwargs: Any,
 ) -> Connected:
     """Like ``create_connection``, a loop's ``create_connection`` or ``create_unix_connection``."""
-    tls = {
+    tls: dict[str, Any] = {
         "server_hostname": server_hostname,
         "ssl_handshake_timeout": ssl_handshake_timeout,
         "ssl_shutdown_timeout": ssl_shutdown_timeout,
@@ -52,7 +52,7 @@ async def serve(
     **kwargs: Any,
 ) -> asyncio.Server:
     """Like ``create_server``, a loop's ``create_server`` or ``create_unix_server``."""
-    tls = {"ssl_handshake_timeout": ssl_handshake_timeout, "ssl_shutdown_timeout": ssl_shutdown_timeout}
+    tls: dict[str, Any] = {"ssl_handshake_timeout": ssl_handshake_timeout, "ssl_shutdown_timeout": ssl_shutdown_timeout}
     if ssl is None:
         given = {name: value for name, value in tls.items() if value is not None}
         return await create_server(protocol_factory, *args, **given, **kwargs)
