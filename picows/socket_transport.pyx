@@ -16,7 +16,9 @@ from os import strerror
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject, PyMemoryView_GET_BUFFER
-from picows.native cimport WS_HAS_DIRECT_IO, WS_MAX_PARTS, ws_clock_ns, ws_part, ws_recv, ws_send, ws_send_parts, ws_would_block
+from picows.native cimport (
+    WS_HAS_DIRECT_IO, WS_MAX_PARTS, ws_clock_ns, ws_part, ws_recv, ws_send, ws_send_parts, ws_would_block,
+)
 
 cdef enum:
     TURN_NS = 200_000              # reading goes on for so long before other connections have their turn
