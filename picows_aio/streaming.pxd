@@ -12,6 +12,7 @@ cdef class StreamSource(WSListener):
         object _loop
         WSTransport _transport     # None before the opening handshake is complete
         list _stream_queues        # those that take messages, or None
+        StreamQueue _waking        # that the read under way is stepping a task for
         list _ended_queues         # take no more messages and were not closed: what waits can be received
         dict _closed_totals        # of streams that were closed before, by policy; None before the first
         unsigned int _streams_made

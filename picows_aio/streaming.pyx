@@ -131,8 +131,13 @@ cdef class StreamSource(WSListener):
         self._now = 0
         if queues is not None:
             for queue in queues:
+                self._waking = queue
                 queue.wake()
+            self._waking = None
         return 0
+
+    cdef bint has_undelivered(self):
+        return self._waking is not None and self._waking.messages.count > 0
 
     cdef int end_streams(self) except -1:
         """The connection is gone: consumers take what waits, then learn why."""
