@@ -244,11 +244,9 @@ cdef class InboxEndpoint(Endpoint):
 
     cdef int _park(self, ReadOperation operation) except -1:
         """The operation waits for input."""
-        if self._transport is not None:
-            self._transport.flush()
         self._reader = operation
         self.unpause()
-        operation.waiter = Waiter.create(self._loop)
+        operation.waiter = self.park()
         return 0
 
     cdef object _take(self):
