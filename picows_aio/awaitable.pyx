@@ -9,6 +9,7 @@ turn of the loop, instead of scheduling that.
 
 import asyncio
 import inspect
+import sys
 
 cimport cython
 from cpython.object cimport PyTypeObject
@@ -22,6 +23,8 @@ cdef extern from "Python.h":
     int PYGEN_NEXT
     void PyErr_SetObject(object type, object value) noexcept
     int PyErr_WarnFormat(object category, Py_ssize_t stack_level, const char* format, ...) except -1
+    bint PyCFunction_CheckExact(object function) noexcept
+    PyObject* PyCFunction_GET_SELF(object function) noexcept
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
 
@@ -64,7 +67,8 @@ class _NoLoop:
         return False
 
 
-cdef object current_task = asyncio.current_task
+# Python 3.11 has current_task() in Python only.
+cdef object current_task = asyncio.current_task if sys.version_info >= (3, 12) else asyncio.tasks._current_tasks.get
 cdef type Task = asyncio.Task
 cdef object remove_callback = asyncio.Future.remove_done_callback
 cdef object WOKEN = asyncio.Future(loop=_NoLoop())
@@ -144,6 +148,8 @@ cdef class Waiter:
 
 cdef object task_of(object callback):
     """The object whose method a future calls back: a task, if it is that which waits."""
+    if PyCFunction_CheckExact(callback) and PyCFunction_GET_SELF(callback) != NULL:
+        return <object> PyCFunction_GET_SELF(callback)
     return getattr(callback, "__self__", None)
 
 
