@@ -376,7 +376,7 @@ cdef class ConnectionProtocol(TransportOwner):
         self._listener.send_user_specific_ping(self._transport)
 
     cdef bint has_more_input(self):
-        return self._is_delivering and self._parser.has_unparsed()
+        return self._is_delivering and (self._parser.has_unparsed() or self._listener.has_undelivered())
 
     # Reading
 
