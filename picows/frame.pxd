@@ -11,7 +11,7 @@ cdef class WSFrame:
         char* payload_ptr
         readonly Py_ssize_t payload_size  # bytes
         readonly Py_ssize_t tail_size    # bytes behind this frame in the same read
-        readonly WSMsgType msg_type
+        WSMsgType msg_type               # for C; Python has a property of this name
         readonly bint fin
         readonly bint rsv1
         readonly bint rsv2

@@ -9,8 +9,31 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
-from picows.enums cimport WSCloseCode
+from picows.enums cimport WSCloseCode, WSMsgType
+
+from picows.enums import WSMsgType as OpcodeEnum
+
+cdef extern from "Python.h":
+    ctypedef struct PyGetSetDef:
+        const char* name
+        PyObject* (*get)(PyObject* self, void* closure) except NULL
+
+cdef extern from *:
+    """
+    static int ws_add_attribute(PyObject *type, PyGetSetDef *attribute)
+    {
+        PyObject *descriptor = PyDescr_NewGetSet((PyTypeObject *)type, attribute);
+        if (descriptor == NULL)
+            return -1;
+        int status = PyDict_SetItemString(((PyTypeObject *)type)->tp_dict, attribute->name, descriptor);
+        Py_DECREF(descriptor);
+        PyType_Modified((PyTypeObject *)type);
+        return status;
+    }
+    """
+    int ws_add_attribute(object type, PyGetSetDef* attribute) except -1
 
 cdef enum:
     SMALL_PAYLOAD = 4096   # bytes: below it a kept payload moves out, so that it pins at most 16 times its size
@@ -130,3 +153,19 @@ cdef class WSFrame:
         self.owner = payload
         self.payload_ptr = PyBytes_AS_STRING(payload)
         return 0
+
+
+# What Cython generates for a `readonly` enum looks the member up in its class on each access: 10 times as slow.
+cdef tuple OPCODES = tuple(OpcodeEnum._value2member_map_.get(opcode) for opcode in range(16))
+
+
+cdef PyObject* get_msg_type(PyObject* frame, void* closure) except NULL:
+    cdef object member = OPCODES[<int> (<WSFrame> frame).msg_type]
+    Py_INCREF(member)
+    return <PyObject*> member
+
+
+cdef PyGetSetDef MSG_TYPE
+MSG_TYPE.name = b"msg_type"
+MSG_TYPE.get = get_msg_type
+ws_add_attribute(WSFrame, &MSG_TYPE)

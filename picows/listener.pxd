@@ -14,6 +14,7 @@ cdef class WSListener:
     # How the core calls it. Extension types that may be subclassed in Python override both: what arrives here has no
     # override in Python, and a `cpdef` method would look for one every time.
     cdef int deliver_frame(self, WSTransport transport, WSFrame frame) except -1
+    cdef bint has_undelivered(self)
     cpdef on_ws_disconnected(self, WSTransport transport)
     cpdef on_read_end(self, WSTransport transport)
     cpdef send_user_specific_ping(self, WSTransport transport)

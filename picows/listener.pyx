@@ -42,6 +42,10 @@ cdef class WSListener:
         self.on_ws_frame(transport, frame)
         return 0
 
+    cdef bint has_undelivered(self):
+        """Whether the listener keeps frames of the read for whoever it calls now, so that more answers are likely."""
+        return False
+
     cpdef on_ws_disconnected(self, WSTransport transport):
         """The connection is gone. Called exactly once for each ``on_ws_connected``."""
 

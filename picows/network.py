@@ -1,4 +1,4 @@
-"""Where connections come from: our own transports, the event loop's, or aiofastnet's, by calls of the same signatures."""
+"""Where connections come from: transports of ours, the event loop's or aiofastnet's, by calls of one signature."""
 
 import asyncio
 import errno

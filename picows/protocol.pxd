@@ -79,3 +79,5 @@ cdef class ConnectionProtocol(TransportOwner):
     cdef int _complete_close(self) except -1
     cdef int _set_deadline(self, double seconds, object callback) except -1
     cdef int _busy_poll(self) except -1
+    cdef bint _may_poll(self) except -1
+    cdef int _poll_missed(self, int64_t result) except -1

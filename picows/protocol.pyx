@@ -30,6 +30,7 @@ from picows.keepalive import AutoPing
 from picows.options import PICOWS_DEBUG_LL
 
 cdef enum:
+    POLL_TURN_NS = 100_000    # answers are polled for so long before the event loop has its turn
     TLS_RECORD_SIZE = 17408   # bytes: the largest record (RFC 8446 section 5.2) and its header, rounded up
 
 cdef double LINGER_TIMEOUT = 1.0    # seconds for the peer to end TCP after the last frame was sent
@@ -379,7 +380,7 @@ cdef class ConnectionProtocol(TransportOwner):
         self._listener.send_user_specific_ping(self._transport)
 
     cdef bint has_more_input(self):
-        return self._is_delivering and self._parser.has_unparsed()
+        return self._is_delivering and (self._parser.has_unparsed() or self._listener.has_undelivered())
 
     # Reading
 
@@ -743,29 +744,42 @@ cdef class ConnectionProtocol(TransportOwner):
     cdef int _busy_poll(self) except -1:
         """We just sent something: look for the answer for some microseconds instead of sleeping in the event loop.
 
-        One answer, then back through the loop, so that other connections are served; epoll reports levels, so no
-        wake-up is lost.
+        While one answer follows another this goes on, but not for long: then back through the loop, so that other
+        connections are served; epoll reports levels, so no wake-up is lost.
         """
-        cdef int64_t received
-        if self._poll_is_armed or self._fd < 0 or self._is_paused or self._state != OPEN:
-            return 0
-        if not self._output.sent_in_read() or not self._parser.is_only_poller():
-            return 0
-        received = self._parser.poll(self._fd, self._poll_ns)
-        if received > 0:
+        cdef int64_t received, end = 0
+        while self._may_poll():
+            received = self._parser.poll(self._fd, self._poll_ns)
+            if received <= 0:
+                return self._poll_missed(received)
             self._poll_ns = self.options.busy_poll_ns
             if self._tracks_activity:
                 self._last_read_ns = ws_clock_ns()
             self._transport.bytes_received += received
             if self._parser.received(received):
                 self._deliver()
-            self._arm_poll()
-        elif received < 0 and not ws_would_block(received):
-            # The socket has told us its error and will not tell the transport: it has to hear of it.
-            self._logger.log(PICOWS_DEBUG_LL, "read failed: errno %d", -received)
-            self._peer.abort()
-        elif received < 0:
+            if end == 0:
+                end = ws_clock_ns() + POLL_TURN_NS
+            elif ws_clock_ns() > end:
+                self._arm_poll()
+                return 0
+        return 0
+
+    cdef bint _may_poll(self) except -1:
+        if self._poll_is_armed or self._fd < 0 or self._is_paused or self._state != OPEN:
+            return False
+        return self._output.sent_in_read() and self._parser.is_only_poller()
+
+    cdef int _poll_missed(self, int64_t result) except -1:
+        """Nothing came in time, or the connection has ended, which the transport finds out by itself."""
+        if result == 0:
+            return 0
+        if ws_would_block(result):
             self._poll_ns = max(self._poll_ns // 2, <int64_t> self.options.busy_poll_ns // 16 + 1)
+            return 0
+        # The socket has told us its error and will not tell the transport: it has to hear of it.
+        self._logger.log(PICOWS_DEBUG_LL, "read failed: errno %d", -result)
+        self._peer.abort()
         return 0
 
     def _arm_poll(self):

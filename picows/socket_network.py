@@ -5,6 +5,7 @@ is then taken over. TLS is put over it by `tls_network`.
 """
 
 import asyncio
+import inspect
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -72,7 +73,10 @@ def _peername(sock: socket.socket) -> Any:
 async def create_connection(
     loop: asyncio.AbstractEventLoop, protocol_factory: ProtocolFactory, *args: Any, **kwargs: Any
 ) -> _Made:
-    """The same as the loop's ``create_connection``."""
+    """The same as the loop's ``create_connection``; a connected ``sock`` is used as it is."""
+    if (sock := kwargs.get("sock")) is not None:
+        inspect.signature(loop.create_connection).bind(protocol_factory, *args, **kwargs)  # a wrong keyword is told
+        return attach(loop, sock, protocol_factory())
     return await _connect(lambda factory: loop.create_connection(factory, *args, **kwargs), loop, protocol_factory)
 
 

@@ -33,11 +33,13 @@ class QuickSocket(socket.socket):
 
     @property
     def family(self) -> Any:
+        """The address family."""
         number = super(socket.socket, self).family
         return _FAMILIES.get(number, number)
 
     @property
     def type(self) -> Any:
+        """The kind of socket."""
         number = super(socket.socket, self).type
         return _KINDS.get(number, number)
 
@@ -195,7 +197,7 @@ class SocketServer(asyncio.Server):
         try:
             sock.setblocking(False)
             SocketTransport(self._loop, sock, self._protocol_factory(), peername=address, server=self).begin()
-        except Exception as exc:  # noqa: BLE001 - whatever the protocol raises
+        except Exception as exc:
             sock.close()
             self._loop.call_exception_handler({"message": "cannot serve a client", "exception": exc})
 

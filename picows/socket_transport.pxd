@@ -9,7 +9,7 @@ ctypedef int64_t (*ws_reader)(object protocol, int fd, size_t* room) except? -1
 
 cdef class SocketTransport:
     cdef:
-        readonly object _loop
+        object _loop
         object _server                 # SocketServer that accepted it, or None
         object _sock
         object _protocol
@@ -45,6 +45,8 @@ cdef class SocketTransport:
     cdef int64_t _receive(self, size_t* room) except? -1
     cdef int _end_of_stream(self) except -1
     cdef int _queue(self, object data, size_t done) except -1
+    cdef int _forget_backlog(self) except -1
     cdef int _lose(self, object exc) except -1
+    cdef int _let_go(self) except -1
     cdef int _failed(self, object exc, str message) except -1
     cdef int _call_protocol(self, object callback, str name) except -1

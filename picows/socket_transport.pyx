@@ -16,10 +16,12 @@ from os import strerror
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject, PyMemoryView_GET_BUFFER
-from picows.native cimport WS_HAS_DIRECT_IO, WS_MAX_PARTS, ws_part, ws_recv, ws_send, ws_send_parts, ws_would_block
+from picows.native cimport (
+    WS_HAS_DIRECT_IO, WS_MAX_PARTS, ws_clock_ns, ws_part, ws_recv, ws_send, ws_send_parts, ws_would_block,
+)
 
 cdef enum:
-    READ_AT_ONCE = 262144          # bytes read before other connections have their turn, as with asyncio's transports
+    TURN_NS = 200_000              # reading goes on for so long before other connections have their turn
     STREAM_READ_SIZE = 65536       # bytes, for protocols that bring no buffer
     DEFAULT_HIGH_WATER = 65536     # bytes
     IGNORED_WRITES_TO_TELL = 5
@@ -66,8 +68,14 @@ cdef class SocketTransport:
         return 0
 
     cdef int start(self) except -1:
-        """Tell the protocol, then read."""
-        self._protocol.connection_made(self)
+        """Tell the protocol, then read; what it raises leaves nothing open."""
+        try:
+            self._protocol.connection_made(self)
+        except BaseException:
+            self._is_closing = self._is_lost = True
+            self._watch(False)
+            self._let_go()
+            raise
         return self._watch(True)
 
     cdef int write_bytes(self, bytes data) except -1:
@@ -169,17 +177,19 @@ cdef class SocketTransport:
         return 0
 
     def _readable(self):
-        """There is input. A read that fills its buffer is followed by another, up to a limit."""
+        """There is input. A read that fills its buffer is followed by another, until the turn is over."""
         cdef size_t room = 0
-        cdef size_t total = 0
-        cdef int64_t received
+        cdef int64_t received, end = 0
         try:
             while self._is_registered:
                 received = self._receive(&room)
                 if received <= 0:
                     break
-                total += received
-                if <size_t> received < room or total >= READ_AT_ONCE:
+                if <size_t> received < room:
+                    return
+                if end == 0:
+                    end = ws_clock_ns() + TURN_NS
+                elif ws_clock_ns() > end:
                     return
             else:
                 return
@@ -405,13 +415,17 @@ cdef class SocketTransport:
     def _force_close(self, exc):
         if self._is_lost:
             return
+        self._forget_backlog()
+        self._is_closing = True
+        self._watch(False)
+        self._lose(exc)
+
+    cdef int _forget_backlog(self) except -1:
         if self._backlog_size > 0:
             self._backlog = None
             self._backlog_size = 0
             self._loop.remove_writer(self._fd)
-        self._is_closing = True
-        self._watch(False)
-        self._lose(exc)
+        return 0
 
     cdef int _lose(self, object exc) except -1:
         """Tell the protocol in the loop's next turn: nobody expects it inside a call of its own."""
@@ -420,15 +434,23 @@ cdef class SocketTransport:
         return 0
 
     def _end(self, exc):
-        protocol, server, sock = self._protocol, self._server, self._sock
+        if self._sock is None:
+            return
         try:
-            protocol.connection_lost(exc)
+            self._protocol.connection_lost(exc)
         finally:
-            self._sockname = sock.getsockname()
-            self._sock = self._server = self._protocol = None
-            self._read = NULL
-            self._get_buffer = self._buffer_updated = self._data_received = None
-            self._fd = -1
-            sock.close()
-            if server is not None:
-                server.detach(self)
+            self._let_go()
+
+    cdef int _let_go(self) except -1:
+        """Close the socket; only the facts about it stay."""
+        server, sock = self._server, self._sock
+        self._forget_backlog()
+        self._sockname = sock.getsockname()
+        self._sock = self._server = self._protocol = None
+        self._read = NULL
+        self._get_buffer = self._buffer_updated = self._data_received = None
+        self._fd = -1
+        sock.close()
+        if server is not None:
+            server.detach(self)
+        return 0

@@ -1,4 +1,4 @@
-"""Awaitables without a coroutine object, and waiters without a future."""
+"""Awaitables without a coroutine object, and waiters that step a task at once."""
 
 from cpython.ref cimport PyObject
 
@@ -15,21 +15,19 @@ cdef enum OperationState:
 
 cdef class Waiter:
     cdef:
-        public bint _asyncio_future_blocking   # the protocol between futures and tasks
+        object future          # what is yielded: an asyncio future
         object _loop
-        object _callback                       # what a task added; None before and after
-        object _context
-        bint _is_task_wakeup                   # the callback steps a task: it may run at once
-        list _others                           # further pairs of callback and context
-        bint _is_done
-        bint _is_cancelled
-        object _cancel_message
+        bint _is_woken
+        bint _is_spent         # the future is done
 
     @staticmethod
     cdef Waiter create(object loop)
+    @staticmethod
+    cdef Waiter renew(Waiter used, object loop)
     cdef int wake(self) except -1
     cdef object waiting_task(self)
-    cdef int _schedule(self, object callback, object context) except -1
+    cdef bint _is_pending(self) except -1
+    cdef bint _step(self, object callback, object context) except -1
 
 
 cdef class Operation:
@@ -46,6 +44,7 @@ cdef class Operation:
     cdef int delegate(self, object coroutine) except -1
     cdef str qualname(self)
     cdef int _step(self, object sent) except -1
+    cdef int _yield_future(self) except -1
     cdef int _step_inner(self, object sent) except -1
 
 

@@ -1,14 +1,15 @@
 # cython: auto_pickle=False, autotestdict=False
-"""Awaitables without a coroutine object, and waiters without a future.
+"""Awaitables without a coroutine object, and waiters that step a task at once.
 
 An `Operation` is what `recv()` or `send()` returns: a coroutine as far as `await`, asyncio's tasks and
 `collections.abc.Coroutine` can tell. When there is nothing to wait for, it finishes in its first step without touching
-the event loop. Otherwise it yields a `Waiter`, a future as far as a task can tell; `wake()` then steps the task at
-once, in the caller's turn of the loop, instead of scheduling that.
+the event loop. Otherwise it yields the future of a `Waiter`, whose `wake()` steps the task at once, in the caller's
+turn of the loop, instead of scheduling that.
 """
 
 import asyncio
 import inspect
+import sys
 
 cimport cython
 from cpython.object cimport PyTypeObject
@@ -22,6 +23,8 @@ cdef extern from "Python.h":
     int PYGEN_NEXT
     void PyErr_SetObject(object type, object value) noexcept
     int PyErr_WarnFormat(object category, Py_ssize_t stack_level, const char* format, ...) except -1
+    bint PyCFunction_CheckExact(object function) noexcept
+    PyObject* PyCFunction_GET_SELF(object function) noexcept
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
 
@@ -53,127 +56,101 @@ cdef enum:
     RETURNED = 1    # what _step() made
     YIELDED = 2
 
-_current_task = asyncio.current_task
-_Task = asyncio.Task
+cdef enum:
+    PARKED_HOLDERS = 2   # of a future that nobody else can see: its waiter, and the task that waits
+
+
+class _NoLoop:
+    """The loop of a future that schedules nothing."""
+
+    def get_debug(self):
+        return False
+
+
+# Python 3.11 has current_task() in Python only.
+cdef object current_task = asyncio.current_task if sys.version_info >= (3, 12) else asyncio.tasks._current_tasks.get
+cdef type Task = asyncio.Task
+cdef object remove_callback = asyncio.Future.remove_done_callback
+cdef object WOKEN = asyncio.Future(loop=_NoLoop())
+WOKEN.set_result(None)
 
 
 cdef class Waiter:
-    """What a parked operation yields: enough of a future for a task, and for whoever else awaits one."""
+    """What a parked operation waits for: a future, since tasks know nothing faster, and a way to complete it.
+
+    Where a task is all that waits, the future is not completed: its callback is taken away and called at once with
+    `WOKEN`, and the future serves again.
+    """
 
     @staticmethod
     cdef Waiter create(object loop):
         cdef Waiter self = Waiter.__new__(Waiter)
         self._loop = loop
-        self._asyncio_future_blocking = True
+        self.future = loop.create_future()
         return self
+
+    @staticmethod
+    cdef Waiter renew(Waiter used, object loop):
+        """A waiter for whoever parks next: the one before, None at first, where that has nobody left."""
+        if used is None or not used._is_woken or used._is_spent or ws_holders(<PyObject*> used.future) != 1:
+            return Waiter.create(loop)
+        used._is_woken = False
+        return used
 
     cdef int wake(self) except -1:
         """What was waited for is there. A task that waits runs now, unless one is running or its context is in use."""
-        cdef Waiter kept = self   # the task that runs may drop the last reference
-        cdef object callback = self._callback
-        cdef object context = self._context
-        if self._is_done:
+        cdef list callbacks
+        if self._is_woken:
             return 0
-        self._is_done = True
-        self._callback = self._context = None
-        if callback is not None:
-            if self._is_task_wakeup and _current_task(self._loop) is None:
-                self._run(callback, context)
-            else:
-                self._schedule(callback, context)
-        if kept._others is not None:
-            for callback, context in kept._others:
-                kept._schedule(callback, context)
-            kept._others = None
+        self._is_woken = True
+        callbacks = self.future._callbacks
+        if callbacks is not None and len(callbacks) == 1 and current_task(self._loop) is None:
+            callback, context = <tuple> callbacks[0]
+            callbacks = None
+            if isinstance(task_of(callback), Task) and self._step(callback, context):
+                return 0
+        self._is_spent = True
+        if not self.future.done():
+            self.future.set_result(None)
         return 0
 
-    def _run(self, callback, context):
+    cdef bint _step(self, object callback, object context) except -1:
+        """Run the task's wake-up; False: not possible now."""
         try:
             PyContext_Enter(context)
         except RuntimeError:   # entered already, further up the stack
-            self._schedule(callback, context)
-            return
+            return False
         try:
-            callback(self)
+            remove_callback(self.future, callback)
+            if ws_holders(<PyObject*> self.future) != PARKED_HOLDERS:
+                self._is_spent = True
+                self.future.set_result(None)
+            callback(WOKEN)
         except (KeyboardInterrupt, SystemExit) as exc:
             # These must leave the loop; from inside a transport's callback not every loop lets them.
             self._loop.call_soon(_raise, exc)
         finally:
             PyContext_Exit(context)
-
-    cdef int _schedule(self, object callback, object context) except -1:
-        self._loop.call_soon(callback, self, context=context)
-        return 0
+        return True
 
     cdef object waiting_task(self):
         """The task that waits, as far as it can be known."""
-        return getattr(self._callback, "__self__", None)
+        return task_of(self.future._callbacks[0][0]) if self.future._callbacks else None
 
-    def __repr__(self):
-        state = "cancelled" if self._is_cancelled else "done" if self._is_done else "pending"
-        return f"<{type(self).__name__} {state}>"
-
-    def get_loop(self):
-        return self._loop
-
-    def add_done_callback(self, callback, *, context=None):
-        if self._is_done or self._callback is not None:
-            if self._is_done:
-                self._schedule(callback, context)
-                return
-            if self._others is None:
-                self._others = []
-            self._others.append((callback, context))
-            return
-        self._callback = callback
-        self._context = context
-        self._is_task_wakeup = context is not None and isinstance(getattr(callback, "__self__", None), _Task)
-
-    def remove_done_callback(self, callback):
-        removed = 0
-        if self._callback is not None and self._callback == callback:
-            self._callback = self._context = None
-            removed = 1
-        if self._others is not None:
-            kept = [pair for pair in self._others if pair[0] != callback]
-            removed += len(self._others) - len(kept)
-            self._others = kept
-        return removed
-
-    def cancel(self, msg=None):
-        """Called by the task that waits when it is cancelled: it is stepped in the next turn of the loop."""
-        if self._is_done:
-            return False
-        self._is_cancelled = True
-        self._cancel_message = msg
-        self._is_task_wakeup = False
-        self.wake()
-        return True
-
-    def cancelled(self):
-        return self._is_cancelled
-
-    def done(self):
-        return self._is_done
-
-    def result(self):
-        if self._is_cancelled:
-            raise asyncio.CancelledError(*(() if self._cancel_message is None else (self._cancel_message,)))
-        if not self._is_done:
-            raise asyncio.InvalidStateError("Result is not set.")
-        return None
-
-    def exception(self):
-        self.result()
-        return None
+    cdef bint _is_pending(self) except -1:
+        return not self._is_woken and not self.future.done()
 
     def __await__(self):
-        if not self._is_done:
-            self._asyncio_future_blocking = True
-            yield self
-        return self.result()
+        if self._is_pending():
+            self.future._asyncio_future_blocking = True
+            yield self.future
 
-    __iter__ = __await__
+
+cdef object task_of(object callback):
+    """The object whose method a future calls back: a task, if it is that which waits."""
+    if PyCFunction_CheckExact(callback) and PyCFunction_GET_SELF(callback) != NULL:
+        return <object> PyCFunction_GET_SELF(callback)
+    return getattr(callback, "__self__", None)
 
 
 def _raise(exc):
@@ -229,11 +206,8 @@ cdef class Operation:
         if self.state == CREATED and sent is not None:
             raise TypeError("can't send non-None value to a just-started coroutine")
         if self.waiter is not None:
-            if not self.waiter._is_done:
-                # Stepped by somebody who does not wait for what is yielded: wait on.
-                self.waiter._asyncio_future_blocking = True
-                self.value = self.waiter
-                return YIELDED
+            if self.waiter._is_pending():   # stepped by somebody who does not wait for what is yielded: wait on
+                return self._yield_future()
             self.waiter = None
         self.state = DONE   # unless it parks: also when advance() raises
         if self.advance():
@@ -242,7 +216,11 @@ cdef class Operation:
             self.state = DELEGATING
             return self._step_inner(None)
         self.state = PARKED
-        self.value = self.waiter
+        return self._yield_future()
+
+    cdef int _yield_future(self) except -1:
+        self.value = self.waiter.future
+        self.value._asyncio_future_blocking = True
         return YIELDED
 
     cdef int _step_inner(self, object sent) except -1:
@@ -324,7 +302,9 @@ cdef class Operation:
 
     @property
     def cr_await(self):
-        return self._inner if self.state == DELEGATING else self.waiter
+        if self.state == DELEGATING:
+            return self._inner
+        return None if self.waiter is None else self.waiter.future
 
     @property
     def cr_running(self):

@@ -168,6 +168,11 @@ cdef class InboxEndpoint(Endpoint):
             return self._streamed.has_part()
         return self._queue.count > 0 or (self._under_way() is not None and self._reader.wants_parts)
 
+    cdef bint has_undelivered(self):
+        if self._stream_queues is not None:
+            return Endpoint.has_undelivered(self)
+        return self._queue.count > 0 or (self._streamed is not None and self._streamed.has_part())
+
     # Out of the queue
 
     cdef int _begin_read(self, Format format, str what) except -1:
@@ -239,11 +244,9 @@ cdef class InboxEndpoint(Endpoint):
 
     cdef int _park(self, ReadOperation operation) except -1:
         """The operation waits for input."""
-        if self._transport is not None:
-            self._transport.flush()
         self._reader = operation
         self.unpause()
-        operation.waiter = Waiter.create(self._loop)
+        operation.waiter = self.park()
         return 0
 
     cdef object _take(self):

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint64_t
 from picows.listener cimport WSListener
 from picows.transport cimport WSTransport
-from picows_aio.awaitable cimport Operation
+from picows_aio.awaitable cimport Operation, Waiter
 from picows_aio.stream_queue cimport StreamQueue
 
 
@@ -12,6 +12,8 @@ cdef class StreamSource(WSListener):
         object _loop
         WSTransport _transport     # None before the opening handshake is complete
         list _stream_queues        # those that take messages, or None
+        Waiter _waiter             # of who parked last; used again
+        StreamQueue _waking        # that the read under way is stepping a task for
         list _ended_queues         # take no more messages and were not closed: what waits can be received
         dict _closed_totals        # of streams that were closed before, by policy; None before the first
         unsigned int _streams_made
@@ -25,6 +27,7 @@ cdef class StreamSource(WSListener):
     cdef int offer_to_streams(self, object message, size_t size) except -1
     cdef int wake_streams(self) except -1
     cdef int end_streams(self) except -1
+    cdef Waiter park(self)
     cdef int check_bounds(self) except -1
     cdef int unpause(self) except -1
     cdef bint is_over_bounds(self)

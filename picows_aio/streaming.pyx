@@ -131,14 +131,20 @@ cdef class StreamSource(WSListener):
         self._now = 0
         if queues is not None:
             for queue in queues:
+                self._waking = queue
                 queue.wake()
+            self._waking = None
         return 0
+
+    cdef bint has_undelivered(self):
+        return self._waking is not None and self._waking.messages.count > 0
 
     cdef int end_streams(self) except -1:
         """The connection is gone: consumers take what waits, then learn why."""
         cdef StreamQueue queue
         cdef list queues = self._stream_queues
         self._stream_queues = None
+        self._waiter = None
         if queues is not None:
             self._ended_queues = [*(self._ended_queues or ()), *queues]
             for queue in queues:
@@ -151,6 +157,13 @@ cdef class StreamSource(WSListener):
             for queue in queues:
                 queue.wake()
         return 0
+
+    cdef Waiter park(self):
+        """For who is about to wait for messages: what it has sent leaves now."""
+        if self._transport is not None:
+            self._transport.flush()
+        self._waiter = Waiter.renew(self._waiter, self._loop)
+        return self._waiter
 
     cdef int check_bounds(self) except -1:
         """Over the bounds parsing stops before the next frame, and the unparsed rest waits."""
@@ -434,7 +447,9 @@ cdef class StreamOperation(Operation):
         cdef StreamSource source = self._stream._source
         if self._has_begun:
             queue.waiter = None
-        elif queue.waiter is not None and not is_abandoned(<PyObject*> queue.waiter):
+        elif queue.waiter is not None and not is_abandoned(
+            <PyObject*> queue.waiter, 1 + (source._waiter is queue.waiter)
+        ):
             raise second_consumer(queue)
         self._has_begun = True
         if queue.messages.count == 0 and not queue.is_shut and source._transport is not None:
@@ -447,9 +462,7 @@ cdef class StreamOperation(Operation):
             return True
         if queue.is_closed or queue.failure is not None or (queue.is_shut and source.is_gone()):
             self._at_end()
-        if source._transport is not None:
-            source._transport.flush()
-        queue.waiter = self.waiter = Waiter.create(source._loop)
+        queue.waiter = self.waiter = source.park()
         return False
 
     cdef int _at_end(self) except -1:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 
@@ -133,7 +134,7 @@ def answer(peer, number):
 @pytest.mark.parametrize("options", [{}, {"coalesce": True}], ids=["", "coalesce"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_answer_is_found_within_the_callback_s_turn(link, way, options):
-    """DESIGN: in the read callback, after the batch and the flush, if we sent something; one hit a turn."""
+    """In the read callback, after the batch and the flush, if we sent something."""
     async with asyncio.timeout(10), asking(link, answer, **options) as (transport, listener):
         listener.ask = WAYS[way]
         transport.send(WSMsgType.TEXT, "begin")
@@ -141,8 +142,19 @@ async def test_an_answer_is_found_within_the_callback_s_turn(link, way, options)
     assert [frame.payload for frame in listener.frames] == [b"answer %d" % number for number in range(10)]
     order = listener.order
     assert order.index(2) < order.index("turn after 1"), "the second answer came without a turn of the loop"
-    for number in range(1, 9):
-        assert order.index(f"turn after {number}") < order.index(number + 2), "the loop turns after each hit"
+
+
+@DIRECT
+async def test_the_loop_has_its_turns_while_one_answer_follows_another(link):
+    """A conversation that goes on does not keep the loop from everything else for long."""
+    questions = 2000
+    async with asyncio.timeout(20), asking(link, answer, lambda: Asking(questions)) as (transport, listener):
+        transport.send(WSMsgType.TEXT, "begin")
+        await listener.done.wait()
+    turns = sum(
+        isinstance(before, int) and isinstance(after, str) for before, after in itertools.pairwise(listener.order)
+    )
+    assert questions // 100 < turns < questions
 
 
 @DIRECT

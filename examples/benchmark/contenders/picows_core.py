@@ -14,6 +14,10 @@ import picows
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect, ws_create_server
 
 MAX_FRAME_SIZE = 2**30  # bytes
+COPY_SIZE = 4096  # bytes; below it a copy costs less than a view
+
+# Looked up once: Python 3.11 takes long to find a member of an enum.
+TEXT, BINARY, CLOSE = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CLOSE
 
 
 class Client(WSListener):
@@ -41,13 +45,13 @@ class RoundTrips(Client):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self.left -= 1
         if self.left:
-            transport.send(WSMsgType.BINARY, next(self.payloads))
+            transport.send(BINARY, next(self.payloads))
         else:
             self.done.set_result(None)
 
     def start(self, count: int) -> asyncio.Future[None]:
         self.begin(count)
-        self.transport.send(WSMsgType.BINARY, next(self.payloads))
+        self.transport.send(BINARY, next(self.payloads))
         return self.done
 
 
@@ -80,7 +84,7 @@ async def firehose(task: job.Job) -> None:
     client = await connect(task, Counter, "/firehose")
     async for count in job.runs():
         started = time.perf_counter()
-        client.transport.send(WSMsgType.TEXT, f"{count} {task.size}".encode())
+        client.transport.send(TEXT, f"{count} {task.size}".encode())
         await client.begin(count)
         job.say_done(count, started)
 
@@ -88,22 +92,26 @@ async def firehose(task: job.Job) -> None:
 async def send(task: job.Job) -> None:
     client = await connect(task, Counter, "/sink")
     transport, payloads = client.transport, task.payloads()
+    send_frame = transport.send
     async for count in job.runs():
         started = time.perf_counter()
         with transport.cork() if task.mode == "cork" else contextlib.nullcontext():
             for payload in itertools.islice(payloads, count):
-                transport.send(WSMsgType.BINARY, payload)
-        transport.send(WSMsgType.TEXT, b"done")
+                send_frame(BINARY, payload)
+        send_frame(TEXT, b"done")
         await client.begin(1)
         job.say_done(count, started)
 
 
 class Echo(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.CLOSE:
+        opcode = frame.msg_type
+        if opcode == CLOSE:
             transport.disconnect()
+        elif frame.payload_size < COPY_SIZE:
+            transport.send(opcode, frame.get_payload_as_bytes())
         else:
-            transport.send(frame.msg_type, frame.get_payload_as_memoryview())
+            transport.send(opcode, frame.get_payload_as_memoryview())
 
 
 async def echo(task: job.Job) -> None:
@@ -123,11 +131,11 @@ class Member(WSListener):
 
 def send_to_all(message: bytes) -> None:
     for transport in Member.members:
-        transport.send(WSMsgType.BINARY, message)
+        transport.send(BINARY, message)
 
 
 def broadcast_to_all(message: bytes) -> None:
-    picows.broadcast(Member.members, WSMsgType.BINARY, message)
+    picows.broadcast(Member.members, BINARY, message)
 
 
 async def broadcast(task: job.Job) -> None:

@@ -50,9 +50,10 @@ class Library:
             assert await connection.recv() == payload, "the echo differs"
 
         async def talk(connection: Any, count: int) -> None:
+            send, recv = connection.send, connection.recv
             for payload in itertools.islice(payloads, count):
-                await connection.send(payload)
-                await connection.recv()
+                await send(payload)
+                await recv()
 
         async for count in job.runs():
             each = max(1, count // len(connections))
@@ -67,14 +68,14 @@ class Library:
         """Round trips of one connection, replies taken with `async for`."""
         connection, payloads = await self.open(task, "/echo"), task.payloads()
         async for count in job.runs():
-            left = count
+            left, send = count, connection.send
             started = time.perf_counter()
-            await connection.send(next(payloads))
+            await send(next(payloads))
             async for _ in connection:
                 left -= 1
                 if not left:
                     break
-                await connection.send(next(payloads))
+                await send(next(payloads))
             job.say_done(count, started)
 
     async def firehose(self, task: job.Job) -> None:
@@ -101,18 +102,20 @@ class Library:
     async def send(self, task: job.Job) -> None:
         connection, payloads = await self.open(task, "/sink"), task.payloads()
         async for count in job.runs():
+            send = connection.send
             started = time.perf_counter()
             for payload in itertools.islice(payloads, count):
-                await connection.send(payload)
-            await connection.send("done")
+                await send(payload)
+            await send("done")
             await connection.recv()
             job.say_done(count, started)
 
     async def echo(self, task: job.Job) -> None:
         async def handler(connection: Any) -> None:
+            send = connection.send
             try:
                 async for message in connection:
-                    await connection.send(message)
+                    await send(message)
             except self.connection_closed:  # clients of the benchmark end with a reset
                 pass
 
