@@ -445,7 +445,10 @@ cdef class SocketTransport:
         """Close the socket; only the facts about it stay."""
         server, sock = self._server, self._sock
         self._forget_backlog()
-        self._sockname = sock.getsockname()
+        try:
+            self._sockname = sock.getsockname()
+        except OSError:   # whoever brought the socket has closed it already
+            pass
         self._sock = self._server = self._protocol = None
         self._read = NULL
         self._get_buffer = self._buffer_updated = self._data_received = None
