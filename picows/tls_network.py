@@ -32,7 +32,9 @@ async def connect(
         given = {name: value for name, value in tls.items() if value is not None}
         return await create_connection(protocol_factory, *args, **given, **kwargs)
     if server_hostname is None:
-        raise ValueError("server_hostname is needed with ssl; an empty one stands for any")
+        if (host := kwargs.get("host")) is None:
+            raise ValueError("ssl needs a server_hostname or a host; an empty server_hostname stands for any")
+        tls["server_hostname"] = host
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
     protocol = protocol_factory()

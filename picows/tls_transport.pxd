@@ -21,6 +21,10 @@ cdef class TLSScratch:
     cdef:
         object view             # writable, of all of it
         ReadBuffer read         # the beginning of it: `size` says how much was read
+        # The latest call of `SSLObject.read`.
+        object latest_target
+        Py_ssize_t latest_size  # bytes asked for
+        tuple arguments
 
 
 cdef class TLSLayer:
@@ -70,6 +74,7 @@ cdef class TLSLayer:
     cdef int _shake_hands(self) except -1
     cdef int _deliver(self) except -1
     cdef Py_ssize_t _decrypt(self, object target, Py_ssize_t room) except -1
+    cdef Py_ssize_t _read_into(self, object target, Py_ssize_t size) except -1
     cdef int _deliver_outside_read(self) except -1
     cdef object _next_target(self)
     cdef int _hand_up(self, Py_ssize_t size) except -1

@@ -1,6 +1,12 @@
 import asyncio
 import ssl
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class TLSScratch: ...
+
+@disjoint_base
 class TLSLayer(asyncio.Transport):
     def __init__(
         self,

@@ -8,8 +8,8 @@ straight to where the protocol above wants them.
 States, moved only here: HANDSHAKING -> OPEN -> CLOSING -> ENDED, every one of the first three may also go straight to
 the last.
 Guaranteed: `connection_lost` comes once and last, from the transport below, that is never inside a call of the protocol
-above; no bytes come inside `resume_reading`; what waits for the protocol above, which is one read of the transport below
-and one record at most, is delivered before the loss of the connection is told; nothing waits without a deadline.
+above; no bytes come inside `resume_reading`; what waits for the protocol above is one read of the transport below and
+one record at most, and is delivered before the loss of the connection is told; nothing waits without a deadline.
 """
 
 import asyncio
@@ -19,7 +19,11 @@ import threading
 
 from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject, PyMemoryView_GET_BUFFER
+from cpython.ref cimport PyObject
 from picows.native cimport ws_recv
+
+cdef extern from "Python.h":
+    object PyObject_Call(object callable, object arguments, PyObject* keywords)
 
 cdef enum:
     RECORD_SIZE = 18432     # bytes of the body of a record: 2^14 and 2048 (RFC 5246 section 6.2.3); TLS 1.3 has less
@@ -27,8 +31,8 @@ cdef enum:
     HEADER_SIZE = 5
     SCRATCH_SIZE = 65536    # bytes asked from the transport below at once
     PART_SIZE = 65536       # bytes encrypted at once: a BIO keeps as much memory as ever was in it
-    FIRST_CONTENT_TYPE = 20  # change_cipher_spec
-    LAST_CONTENT_TYPE = 24   # heartbeat
+    FIRST_CONTENT_TYPE = 20     # change_cipher_spec
+    LAST_CONTENT_TYPE = 24      # heartbeat
 
 cdef double HANDSHAKE_TIMEOUT = 60.0    # seconds
 cdef double SHUTDOWN_TIMEOUT = 30.0     # seconds
@@ -81,7 +85,8 @@ cdef class TLSLayer:
         self._is_connected = is_connected
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ssl = context.wrap_bio(
-            incoming, outgoing, server_side=server_side, server_hostname=None if server_side else server_hostname or None
+            incoming, outgoing, server_side=server_side,
+            server_hostname=None if server_side else server_hostname or None,
         )
         # The methods of an SSLObject are functions in Python around those of the same names in C.
         inner = self._ssl._sslobj if type(self._ssl) is ssl.SSLObject else self._ssl
@@ -342,7 +347,7 @@ cdef class TLSLayer:
     # Reading
 
     cdef int _count_records(self, const uint8_t* data, size_t size) noexcept:  # hot
-        """Follow the stream of records to know of complete ones; what cannot be one is for OpenSSL to refuse at once."""
+        """Follow the stream of records to know of whole ones; what cannot be one is for OpenSSL to refuse at once."""
         cdef size_t taken
         if self._is_untracked:
             self._records += 1
@@ -420,7 +425,7 @@ cdef class TLSLayer:
         try:
             while True:
                 asked = min(room - filled, <Py_ssize_t> SCRATCH_SIZE)
-                size = self._read(asked, part)
+                size = self._read_into(part, asked)
                 if size == 0:
                     self._has_peer_ended = True
                     self._records = 0
@@ -443,6 +448,14 @@ cdef class TLSLayer:
             self._failure = exc
             self._records = 0
         return filled
+
+    cdef Py_ssize_t _read_into(self, object target, Py_ssize_t size) except -1:
+        """`SSLObject.read`. Most calls repeat the arguments of the latest one, whichever connection that was for."""
+        cdef TLSScratch scratch = self._scratch
+        if target is not scratch.latest_target or size != scratch.latest_size:
+            scratch.latest_target, scratch.latest_size = target, size
+            scratch.arguments = (size, target)
+        return PyObject_Call(self._read, scratch.arguments, NULL)
 
     def _resume(self):
         """Deliver what waits, then read on."""

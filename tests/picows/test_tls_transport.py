@@ -464,7 +464,7 @@ async def test_a_broken_record_ends_the_connection(connected):
         peer._send(b"\x17\x03\x03\x00\x20" + bytes(32))
         assert isinstance(await above.lost(), ssl.SSLError)
         assert above.received == b"last words"
-        with pytest.raises(ssl.SSLError, match="(?i)bad record mac"):  # the alert tells the peer why
+        with pytest.raises(ssl.SSLError, match=r"(?i)bad record mac"):  # the alert tells the peer why
             await peer.read_to_end()
 
 
@@ -619,6 +619,18 @@ async def test_cancelled_during_the_handshake_no_connection_is_left(plain, tls_c
         with pytest.raises(asyncio.CancelledError):
             await connecting
         await peer.read_eof()
+
+
+async def test_the_host_is_the_name_to_check(plain, tls_contexts):
+    async with asyncio.timeout(5), listen(tls_contexts.server) as server:
+        accepting = asyncio.ensure_future(server.accept(upgrade=False))
+        transport, above = await tls_network.connect(
+            plain.create_connection, Above, host="127.0.0.1", port=server.port, ssl=tls_contexts.client
+        )
+        assert transport.get_extra_info("ssl_object").server_hostname == "127.0.0.1"
+        await accepting
+        transport.abort()
+        await above.lost()
 
 
 async def test_tls_needs_a_name_to_check(plain, tls_contexts):
