@@ -9,7 +9,7 @@ from tests.support import TEXT, Frame, RawPeer
 
 SENT, OVER, KEPT, REPLACED, DROPPED, EVICTED = list(PushOutcome)[:6]
 SIZE = 1000  # bytes of a message
-FRAME = SIZE + 14  # bytes, at most
+FRAME = SIZE + 14 + 22  # bytes, at most: with the header, and with what makes it a record of TLS 1.3
 MARK = 10_000  # bytes
 NARROW = {"send_buffer_size": 8192, "receive_buffer_size": 8192}  # for `open_pair`
 
