@@ -70,8 +70,9 @@ class _NoLoop:
 # Python 3.11 has current_task() in Python only.
 cdef object current_task = asyncio.current_task if sys.version_info >= (3, 12) else asyncio.tasks._current_tasks.get
 cdef type Task = asyncio.Task
-cdef object remove_callback = asyncio.Future.remove_done_callback
-cdef object WOKEN = asyncio.Future(loop=_NoLoop())
+cdef type Future = asyncio.Future
+cdef object remove_callback = Future.remove_done_callback
+cdef object WOKEN = Future(loop=_NoLoop())
 WOKEN.set_result(None)
 
 
@@ -86,7 +87,7 @@ cdef class Waiter:
     cdef Waiter create(object loop):
         cdef Waiter self = Waiter.__new__(Waiter)
         self._loop = loop
-        self.future = loop.create_future()
+        self.future = Future(loop=loop)   # not the loop's own kind, which may have other insides
         return self
 
     @staticmethod

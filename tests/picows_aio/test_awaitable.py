@@ -6,6 +6,7 @@ import contextvars
 import importlib
 import inspect
 import sys
+import sysconfig
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
 
@@ -424,6 +425,30 @@ async def test_a_waiter_can_be_awaited_by_others(pair: tuple[Connection, RawPeer
     assert await waiter is None
     operation.close()
     assert await connection.recv() == "x"
+
+
+@pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="who holds it cannot be known there")
+@pytest.mark.parametrize("way", ["recv", "stream"])
+async def test_a_future_is_used_again_unless_others_hold_it(pair: tuple[Connection, RawPeer], way: str) -> None:
+    """A task that runs at once has no use for its result, but whoever else holds the future may."""
+    connection, peer = pair
+    source = connection if way == "recv" else connection.stream()
+    futures: list[Any] = []
+
+    async def receive(is_held: bool) -> None:
+        task = asyncio.create_task(source.recv())
+        await parked(task)
+        futures.append(task._fut_waiter if is_held else id(task._fut_waiter))  # type: ignore[attr-defined]
+        peer.write_frame(TEXT, "x")
+        assert await task == "x"
+
+    for is_held in (False, False, True, False):
+        await receive(is_held)
+    first, second, held, last = futures
+    assert first == second == id(held) != last
+    assert held.done()
+    if way == "stream":
+        await source.aclose()
 
 
 async def test_a_cancelled_waiter_says_so(pair: tuple[Connection, RawPeer]) -> None:
