@@ -24,8 +24,10 @@ cdef class Waiter:
 
     @staticmethod
     cdef Waiter create(object loop)
+
     @staticmethod
     cdef Waiter renew(Waiter used, object loop)
+
     cdef int wake(self) except -1
     cdef object waiting_task(self)
     cdef bint _is_pending(self) except -1
