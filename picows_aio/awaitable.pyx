@@ -69,6 +69,7 @@ class _NoLoop:
 
 # Python 3.11 has current_task() in Python only.
 cdef object current_task = asyncio.current_task if sys.version_info >= (3, 12) else asyncio.tasks._current_tasks.get
+cdef bint KEEPS_AWAITERS = sys.version_info >= (3, 14)   # a future then remembers every task that awaited it
 cdef type Task = asyncio.Task
 cdef type Future = asyncio.Future
 cdef object remove_callback = Future.remove_done_callback
@@ -93,7 +94,9 @@ cdef class Waiter:
     @staticmethod
     cdef Waiter renew(Waiter used, object loop):
         """A waiter for whoever parks next: the one before, None at first, where that has nobody left."""
-        if used is None or not used._is_woken or used._is_spent or ws_holders(<PyObject*> used.future) != 1:
+        if used is None or not used._is_woken or used._is_spent or KEEPS_AWAITERS:
+            return Waiter.create(loop)
+        if ws_holders(<PyObject*> used.future) != 1:
             return Waiter.create(loop)
         used._is_woken = False
         return used
