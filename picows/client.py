@@ -105,7 +105,8 @@ async def ws_connect(
         socket_factory: Called, and awaited if need be, with the parsed URL of the server, or of the proxy if
             there is one. Returns a socket, connected or not (it belongs to the connection from then on and is
             closed on failure too), or None to connect as usual. Called again after a redirect.
-        use_aiofastnet: True makes the connection with the aiofastnet package; None and False with the loop.
+        use_aiofastnet: True makes the connection with the aiofastnet package, False with the loop. None means our own
+            transports on asyncio's selector loops, else the loop's.
         path: Connect to this Unix socket; `url` then only says what to ask for.
         handshake_limits: Bounds on the head and body of the server's response.
         strict: Fail reserved bits and a wrong order of fragments with 1002.

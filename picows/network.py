@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from picows import socket_network
+from picows import socket_network, tls_network
 from picows.socket_server import QuickSocket, SocketServer
 from picows.socket_transport import HAS_SOCKET_TRANSPORTS
 
@@ -44,8 +44,7 @@ def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> 
     if use_aiofastnet is not None and not isinstance(use_aiofastnet, bool):
         raise TypeError(f"use_aiofastnet must be True, False or None, not {use_aiofastnet!r}")
     if use_aiofastnet is None and HAS_SOCKET_TRANSPORTS and isinstance(loop, asyncio.SelectorEventLoop):
-        own = {name: functools.partial(getattr(socket_network, name), loop) for name in _CALLS if name != "start_tls"}
-        return Network(start_tls=loop.start_tls, **own)
+        return _own_network(loop)
     if not use_aiofastnet:
         return Network(**{name: getattr(loop, name) for name in _CALLS})
     try:
@@ -54,6 +53,19 @@ def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> 
         message = "use_aiofastnet=True needs the aiofastnet package: pip install 'picows-aio[aiofastnet]'"
         raise ImportError(message) from exc
     return Network(**{name: functools.partial(getattr(aiofastnet, name), loop) for name in _CALLS})
+
+
+def _own_network(loop: asyncio.AbstractEventLoop) -> Network:
+    connect, serve = tls_network.connect, tls_network.serve
+    return Network(
+        create_connection=functools.partial(connect, functools.partial(socket_network.create_connection, loop)),
+        create_unix_connection=functools.partial(
+            connect, functools.partial(socket_network.create_unix_connection, loop)
+        ),
+        start_tls=tls_network.start_tls,
+        create_server=functools.partial(serve, functools.partial(socket_network.create_server, loop)),
+        create_unix_server=functools.partial(serve, functools.partial(socket_network.create_unix_server, loop)),
+    )
 
 
 @functools.cache

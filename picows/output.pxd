@@ -2,6 +2,9 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
+# Writes all of `data` and `more` (None: there is no more) to a transport, and calls back only when it has both.
+ctypedef int (*whole_writer)(object transport, object data, object more) except -1
+
 
 cdef class Output:
     cdef:
@@ -11,6 +14,7 @@ cdef class Output:
         bint _coalesces
         int _cork_depth
         object _transport
+        whole_writer _write_whole      # instead of its methods; NULL: there is none
         object _write                  # bound method of the transport
         object _backlog_size           # bound method of the transport
         object _schedule_flush         # called with a callback that is to run in the next turn of the loop
@@ -32,6 +36,7 @@ cdef class Output:
         readonly uint64_t frames_sent
         readonly uint64_t bytes_sent   # on the wire
 
+    cdef int write_with(self, whole_writer writer) except -1
     cdef int send_frame(
         self, uint8_t opcode, const uint8_t* payload, size_t size, object keeper, bint fin, uint8_t rsv, bint more_input
     ) except -1

@@ -93,6 +93,11 @@ cdef class Output:
         if self._gathered != NULL:
             give_block(self._gathered)
 
+    cdef int write_with(self, whole_writer writer) except -1:
+        """Write to the transport by this function from now on."""
+        self._write_whole = writer
+        return 0
+
     cdef int send_frame(
         self, uint8_t opcode, const uint8_t* payload, size_t size, object keeper, bint fin, uint8_t rsv, bint more_input
     ) except -1:
@@ -420,6 +425,8 @@ cdef class Output:
         """
         if self._is_stopped:
             return 0
+        if self._write_whole != NULL:
+            return self._write_whole(self._transport, data, more)
         self._may_have_backlog = True
         if self._deferred is not None:
             self._deferred.append(data)

@@ -20,6 +20,7 @@ from picows.native cimport ws_clock_ns, ws_set_no_delay, ws_would_block
 from picows.output cimport Output
 from picows.parser cimport FrameParser
 from picows.socket_transport cimport SocketTransport
+from picows.tls_transport cimport TLSLayer
 from picows.transport cimport TransportOwner, WSTransport
 
 from picows.closing import describe_failure
@@ -207,6 +208,9 @@ cdef class ConnectionProtocol(TransportOwner):
             transport, fd=self._fd, is_client_side=self.is_client_side, is_secure=self._is_secure,
             coalesce=self.options.coalesce, schedule_flush=self.loop.call_soon, on_failure=self._write_failed,
         )
+        if isinstance(transport, TLSLayer):
+            (<TLSLayer> transport).deliver_with(connection_target, connection_received)
+            self._output.write_with(tls_send)
         self.handshake_started()
 
     def get_buffer(self, sizehint):
@@ -796,6 +800,21 @@ cdef int64_t read_connection(object protocol, int fd, size_t* room) except? -1: 
     if received > 0:
         connection._received(received)
     return received
+
+
+cdef object connection_target(object protocol):
+    """Where the next decrypted bytes go, for `TLSLayer`: it brings the rest later, so the room does not matter."""
+    return (<ConnectionProtocol> protocol)._parser.read_target(0)
+
+
+cdef int connection_received(object protocol, Py_ssize_t size) except -1:
+    """So many are there."""
+    return (<ConnectionProtocol> protocol)._received(size)
+
+
+cdef int tls_send(object transport, object data, object more) except -1:
+    """Encrypt and send, for `Output`."""
+    return (<TLSLayer> transport).send(data, more)
 
 
 def set_no_delay(sock):

@@ -61,7 +61,8 @@ async def ws_create_server(
         enable_auto_close: Answer a CLOSE that `on_ws_frame` did not answer, and disconnect.
         max_frame_size: Largest acceptable frame payload in bytes; None: no limit.
         read_buffer_init_size: A hint in bytes; buffers adapt to the traffic.
-        use_aiofastnet: True serves with the aiofastnet package; None and False with the loop.
+        use_aiofastnet: True serves with the aiofastnet package, False with the loop. None means our own transports on
+            asyncio's selector loops, else the loop's.
         path: Listen on this Unix socket instead of `host` and `port`.
         handshake_policy: Limits on requests, and the responses to those that are refused.
         strict: Fail reserved bits and a wrong order of fragments with 1002.

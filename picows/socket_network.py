@@ -1,7 +1,7 @@
 """Connections and servers over :class:`SocketTransport`, for asyncio's selector loops: plain TCP and Unix sockets.
 
 The event loop still resolves names, connects and binds, so every keyword of its own calls works; the connected socket
-is then taken over. TLS stays with the loop.
+is then taken over. TLS is put over it by `tls_network`.
 """
 
 import asyncio
@@ -71,12 +71,9 @@ def _peername(sock: socket.socket) -> Any:
 
 
 async def create_connection(
-    loop: asyncio.AbstractEventLoop, protocol_factory: ProtocolFactory, *args: Any, ssl: Any = None, **kwargs: Any
+    loop: asyncio.AbstractEventLoop, protocol_factory: ProtocolFactory, *args: Any, **kwargs: Any
 ) -> _Made:
     """The same as the loop's ``create_connection``; a connected ``sock`` is used as it is."""
-    if ssl:
-        made: _Made = await loop.create_connection(protocol_factory, *args, ssl=ssl, **kwargs)
-        return made
     if (sock := kwargs.get("sock")) is not None:
         inspect.signature(loop.create_connection).bind(protocol_factory, *args, **kwargs)  # a wrong keyword is told
         return attach(loop, sock, protocol_factory())
@@ -84,12 +81,9 @@ async def create_connection(
 
 
 async def create_unix_connection(
-    loop: asyncio.AbstractEventLoop, protocol_factory: ProtocolFactory, *args: Any, ssl: Any = None, **kwargs: Any
+    loop: asyncio.AbstractEventLoop, protocol_factory: ProtocolFactory, *args: Any, **kwargs: Any
 ) -> _Made:
     """The same as the loop's ``create_unix_connection``."""
-    if ssl:
-        made: _Made = await loop.create_unix_connection(protocol_factory, *args, ssl=ssl, **kwargs)
-        return made
     return await _connect(lambda factory: loop.create_unix_connection(factory, *args, **kwargs), loop, protocol_factory)
 
 
@@ -97,15 +91,11 @@ async def create_server(
     loop: asyncio.AbstractEventLoop,
     protocol_factory: ProtocolFactory,
     *args: Any,
-    ssl: Any = None,
     start_serving: bool = True,
     backlog: int = 100,
     **kwargs: Any,
 ) -> asyncio.Server:
     """The same as the loop's ``create_server``."""
-    if ssl:
-        kwargs |= {"ssl": ssl, "start_serving": start_serving, "backlog": backlog}
-        return await loop.create_server(protocol_factory, *args, **kwargs)
     bound = await loop.create_server(protocol_factory, *args, start_serving=False, backlog=backlog, **kwargs)
     return await _served(loop, bound, protocol_factory, backlog, start_serving)
 
@@ -114,15 +104,11 @@ async def create_unix_server(
     loop: asyncio.AbstractEventLoop,
     protocol_factory: ProtocolFactory,
     *args: Any,
-    ssl: Any = None,
     start_serving: bool = True,
     backlog: int = 100,
     **kwargs: Any,
 ) -> asyncio.Server:
     """The same as the loop's ``create_unix_server``."""
-    if ssl:
-        kwargs |= {"ssl": ssl, "start_serving": start_serving, "backlog": backlog}
-        return await loop.create_unix_server(protocol_factory, *args, **kwargs)
     bound = await loop.create_unix_server(protocol_factory, *args, start_serving=False, backlog=backlog, **kwargs)
     return await _served(loop, bound, protocol_factory, backlog, start_serving)
 

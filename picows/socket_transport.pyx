@@ -14,7 +14,7 @@ from collections import deque
 from logging import getLogger
 from os import strerror
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject, PyMemoryView_GET_BUFFER
 from picows.native cimport (
     WS_HAS_DIRECT_IO, WS_MAX_PARTS, ws_clock_ns, ws_part, ws_recv, ws_send, ws_send_parts, ws_would_block,
@@ -77,6 +77,22 @@ cdef class SocketTransport:
             self._let_go()
             raise
         return self._watch(True)
+
+    cdef int write_bytes(self, bytes data) except -1:
+        """`write` for what is bytes and not empty."""
+        cdef int64_t size = PyBytes_GET_SIZE(data)
+        cdef int64_t sent
+        if self._backlog_size > 0 or self._is_lost or self._has_written_eof:
+            self.write(data)
+            return 0
+        sent = ws_send(self._fd, PyBytes_AS_STRING(data), size)
+        if sent == size:
+            return 0
+        if sent < 0:
+            if not ws_would_block(sent):
+                return self._failed(OSError(-sent, strerror(-sent)), "cannot write")
+            sent = 0
+        return self._queue(PyMemoryView_FromObject(data), sent)
 
     def begin(self):
         """The same for callers outside C."""
@@ -429,7 +445,10 @@ cdef class SocketTransport:
         """Close the socket; only the facts about it stay."""
         server, sock = self._server, self._sock
         self._forget_backlog()
-        self._sockname = sock.getsockname()
+        try:
+            self._sockname = sock.getsockname()
+        except OSError:   # whoever brought the socket has closed it already
+            pass
         self._sock = self._server = self._protocol = None
         self._read = NULL
         self._get_buffer = self._buffer_updated = self._data_received = None
