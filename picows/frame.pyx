@@ -11,7 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.ref cimport Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
-from picows.enums cimport WSCloseCode, WSMsgType
+from picows.enums cimport WSCloseCode
 
 from picows.enums import WSMsgType as OpcodeEnum
 

@@ -1,6 +1,4 @@
-import asyncio
-from collections.abc import Callable, Generator
-from contextvars import Context
+from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Self, final
 

@@ -69,9 +69,11 @@ class _NoLoop:
 
 # Python 3.11 has current_task() in Python only.
 cdef object current_task = asyncio.current_task if sys.version_info >= (3, 12) else asyncio.tasks._current_tasks.get
+cdef bint KEEPS_AWAITERS = sys.version_info >= (3, 14)   # a future then remembers every task that awaited it
 cdef type Task = asyncio.Task
-cdef object remove_callback = asyncio.Future.remove_done_callback
-cdef object WOKEN = asyncio.Future(loop=_NoLoop())
+cdef type Future = asyncio.Future
+cdef object remove_callback = Future.remove_done_callback
+cdef object WOKEN = Future(loop=_NoLoop())
 WOKEN.set_result(None)
 
 
@@ -86,13 +88,15 @@ cdef class Waiter:
     cdef Waiter create(object loop):
         cdef Waiter self = Waiter.__new__(Waiter)
         self._loop = loop
-        self.future = loop.create_future()
+        self.future = Future(loop=loop)   # not the loop's own kind, which may have other insides
         return self
 
     @staticmethod
     cdef Waiter renew(Waiter used, object loop):
         """A waiter for whoever parks next: the one before, None at first, where that has nobody left."""
-        if used is None or not used._is_woken or used._is_spent or ws_holders(<PyObject*> used.future) != 1:
+        if used is None or not used._is_woken or used._is_spent or KEEPS_AWAITERS:
+            return Waiter.create(loop)
+        if ws_holders(<PyObject*> used.future) != 1:
             return Waiter.create(loop)
         used._is_woken = False
         return used
@@ -103,35 +107,53 @@ cdef class Waiter:
         if self._is_woken:
             return 0
         self._is_woken = True
-        callbacks = self.future._callbacks
-        if callbacks is not None and len(callbacks) == 1 and current_task(self._loop) is None:
-            callback, context = <tuple> callbacks[0]
-            callbacks = None
-            if isinstance(task_of(callback), Task) and self._step(callback, context):
+        if current_task(self._loop) is None:
+            if self._callback is not None and self._step():
                 return 0
+            callbacks = self.future._callbacks   # pairs of callback and context; None: there are none
+            if callbacks is not None and len(callbacks) == 1:
+                self._callback, self._context = <tuple> callbacks[0]
+                callbacks = None
+                if isinstance(task_of(self._callback), Task) and self._step():
+                    return 0
+        self.forget()
         self._is_spent = True
         if not self.future.done():
             self.future.set_result(None)
         return 0
 
-    cdef bint _step(self, object callback, object context) except -1:
-        """Run the task's wake-up; False: not possible now."""
+    cdef bint _step(self) except -1:
+        """Run the wake-up of the task that is known to wait; False: another waits, or it cannot run now.
+
+        A task makes a new wake-up for each wait, but all of them are equal.
+        """
+        cdef Waiter kept = self   # the task may drop the last reference
+        cdef object callback = self._callback
+        cdef object context = self._context
         try:
             PyContext_Enter(context)
         except RuntimeError:   # entered already, further up the stack
             return False
         try:
-            remove_callback(self.future, callback)
-            if ws_holders(<PyObject*> self.future) != PARKED_HOLDERS:
+            if not remove_callback(self.future, callback):
+                return False
+            if ws_holders(<PyObject*> self.future) != PARKED_HOLDERS or self.future._callbacks:
                 self._is_spent = True
                 self.future.set_result(None)
             callback(WOKEN)
         except (KeyboardInterrupt, SystemExit) as exc:
             # These must leave the loop; from inside a transport's callback not every loop lets them.
-            self._loop.call_soon(_raise, exc)
+            kept._loop.call_soon(_raise, exc)
         finally:
             PyContext_Exit(context)
+        if kept._is_woken:   # the task does not wait here again, and may end
+            kept.forget()
         return True
+
+    cdef int forget(self) except -1:
+        """Let go of the task."""
+        self._callback = self._context = None
+        return 0
 
     cdef object waiting_task(self):
         """The task that waits, as far as it can be known."""
@@ -285,7 +307,9 @@ cdef class Operation:
         self.state = DONE
         if was_parked:
             self.abandon()
-        self.waiter = None
+        if self.waiter is not None:
+            self.waiter.forget()
+            self.waiter = None
 
     def _take_value(self):
         value = self.value

@@ -112,3 +112,19 @@ async def test_a_server_drops_whom_it_cannot_serve_and_goes_on():
             await writer.wait_closed()
     assert told == [LookupError]
     assert len(clients) == 2
+
+
+async def test_what_waits_is_not_changed_by_its_owner():
+    """From Python 3.12 on, asyncio's own transports send what is there when its turn comes."""
+    loop = asyncio.get_running_loop()
+    one, other = socket.socketpair()
+    transport, _ = attach(loop, one, asyncio.Protocol())
+    with other:
+        data = bytearray(b"a" * (4 << 20))
+        transport.write(data)
+        transport.write(memoryview(data)[:10])
+        data[:] = b"b" * len(data)
+        transport.writelines([b"c", bytearray(b"d")])
+        transport.close()
+        received = await loop.run_in_executor(None, lambda: b"".join(iter(lambda: other.recv(1 << 20), b"")))
+    assert received == b"a" * ((4 << 20) + 10) + b"cd"

@@ -158,18 +158,6 @@ async def test_a_slow_peer_gets_everything_in_order(kind, piece):
         assert protocol.calls == ["made", "pause", "resume", "lost"]
 
 
-async def test_what_waits_is_not_changed_by_its_owner(kind):
-    protocol, peer = await connect(kind)
-    with peer:
-        data = bytearray(b"a" * 4 * MIB)
-        protocol.transport.write(data)
-        protocol.transport.write(memoryview(data)[:10])
-        data[:] = b"b" * len(data)
-        protocol.transport.writelines([b"c", bytearray(b"d")])
-        protocol.transport.close()
-        assert await in_thread(read_all, peer) == b"a" * (4 * MIB + 10) + b"cd"
-
-
 async def test_abort_drops_what_waits(kind):
     protocol, peer = await connect(kind)
     with peer:

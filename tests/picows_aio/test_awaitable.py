@@ -3,15 +3,18 @@
 import asyncio
 import collections.abc
 import contextvars
+import gc
 import importlib
 import inspect
 import sys
+import sysconfig
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
 
-from picows_aio import ConnectionClosedOK
+from picows_aio import ConnectionClosedError, ConnectionClosedOK
 from picows_aio.asyncio.connection import Connection
 from tests.conftest import LOOP_FACTORIES
 from tests.picows_aio.pairs import deadline, feed, open_both, open_pair, parked, turns
@@ -424,6 +427,102 @@ async def test_a_waiter_can_be_awaited_by_others(pair: tuple[Connection, RawPeer
     assert await waiter is None
     operation.close()
     assert await connection.recv() == "x"
+
+
+@pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="who holds it cannot be known there")
+@pytest.mark.parametrize("way", ["recv", "stream"])
+async def test_a_future_is_used_again_unless_others_hold_it(pair: tuple[Connection, RawPeer], way: str) -> None:
+    """A task that runs at once has no use for its result, but whoever else holds the future may."""
+    connection, peer = pair
+    source = connection if way == "recv" else connection.stream()
+    futures: list[Any] = []
+
+    async def receive(is_held: bool) -> None:
+        task = asyncio.create_task(source.recv())
+        await parked(task)
+        futures.append(task._fut_waiter if is_held else id(task._fut_waiter))  # type: ignore[attr-defined]
+        peer.write_frame(TEXT, "x")
+        assert await task == "x"
+
+    for is_held in (False, False, True, False):
+        await receive(is_held)
+    first, second, held, last = futures
+    assert first == second == id(held) != last
+    assert held.done()
+    if way == "stream":
+        await source.aclose()
+
+
+@pytest.mark.parametrize("end", ["returns", "cancelled", "closed"])
+async def test_a_task_that_waited_is_not_kept(pair: tuple[Connection, RawPeer], end: str) -> None:
+    connection, peer = pair
+    received: list[object] = []
+
+    async def consume() -> None:
+        for _ in range(3):
+            received.append(await connection.recv())
+
+    task = asyncio.create_task(consume())
+    for count in range(3 if end == "returns" else 2):
+        await parked(task)
+        peer.write_frame(TEXT, "x")
+        while len(received) == count:
+            await asyncio.sleep(0)
+    if end == "cancelled":
+        task.cancel()
+    elif end == "closed":
+        connection.transport.abort()
+    await asyncio.wait([task])
+    assert task.cancelled() or end != "cancelled"
+    assert isinstance(task.exception(), ConnectionClosedError) if end == "closed" else True
+    kept = weakref.ref(task)
+    del task
+    await turns()
+    gc.collect()
+    assert kept() is None
+
+
+async def test_who_else_waits_for_a_future_that_serves_again_is_called(pair: tuple[Connection, RawPeer]) -> None:
+    connection, peer = pair
+    received: list[object] = []
+    called: list[bool] = []
+    task = asyncio.create_task(_collect(connection, received))
+    for count in range(4):
+        await parked(task)
+        if count == 2:
+            task._fut_waiter.add_done_callback(lambda future: called.append(future.done()))  # type: ignore[attr-defined]
+        peer.write_frame(TEXT, str(count))
+        while len(received) == count:
+            await asyncio.sleep(0)
+        await turns()
+    assert received == ["0", "1", "2", "3"]
+    assert called == [True]
+    task.cancel()
+
+
+async def test_tasks_that_take_turns_are_told_apart(pair: tuple[Connection, RawPeer]) -> None:
+    """The one that waits is woken, whichever waited before."""
+    connection, peer = pair
+    received: list[tuple[str, object]] = []
+    turn = {"a": asyncio.Event(), "b": asyncio.Event()}
+
+    async def consume(name: str, other: str) -> None:
+        for _ in range(3):
+            await turn[name].wait()
+            turn[name].clear()
+            for _ in range(2):
+                received.append((name, await connection.recv()))
+            turn[other].set()
+
+    tasks = [asyncio.create_task(consume("a", "b")), asyncio.create_task(consume("b", "a"))]
+    turn["a"].set()
+    for count in range(12):
+        await parked(tasks[count // 2 % 2])
+        peer.write_frame(TEXT, str(count))
+        while len(received) == count:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert received == [("ab"[count // 2 % 2], str(count)) for count in range(12)]
 
 
 async def test_a_cancelled_waiter_says_so(pair: tuple[Connection, RawPeer]) -> None:

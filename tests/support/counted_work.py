@@ -23,7 +23,7 @@ COUNT = 2000  # operations of each segment
 PART = 200  # frames written before they are read: they fit a socket buffer
 SEGMENTS = [
     *("nothing", "decode", "mask 4 KiB", "validate 4 KiB of UTF-8"),
-    *("receive", "send", "receive masked", "send unmasked", "aio receive", "aio send"),
+    *("receive", "send", "receive masked", "send unmasked", "aio receive", "aio wait", "aio send"),
 ]
 LARGE = 4096  # bytes
 PAYLOAD = b"x" * 64
@@ -108,6 +108,12 @@ async def receive_messages(connection: Any, peer: socket.socket, frames: bytes) 
             await connection.recv()
 
 
+async def wait_for_messages(connection: Any, peer: socket.socket, frame: bytes) -> None:
+    for _ in range(COUNT):
+        peer.send(frame)
+        await connection.recv()
+
+
 async def send_messages(connection: Any, peer: socket.socket) -> None:
     for _ in range(COUNT // PART):
         for _ in range(PART):
@@ -162,6 +168,7 @@ async def main() -> None:
         "receive masked": lambda: receive(served, client, masked),
         "send unmasked": lambda: send(served, client),
         "aio receive": lambda: receive_messages(connection, other, plain),
+        "aio wait": lambda: wait_for_messages(connection, other, encode_frame(BINARY, PAYLOAD)),
         "aio send": lambda: send_messages(connection, other),
     }
     assert list(segments) == SEGMENTS

@@ -21,6 +21,7 @@ class Library:
         broadcast: Called with connections and a message; None: the library has none.
         connection_closed: What a handler gets when the client has gone.
         keywords: Settings of clients and servers; empty where the library has none of those of `websockets`.
+        compressing: Settings for a job that compresses in its own mode.
     """
 
     connect: Callable[..., Any]
@@ -28,10 +29,13 @@ class Library:
     broadcast: Callable[..., Any] | None = None
     connection_closed: type[Exception] = OSError
     keywords: dict[str, Any] = field(default_factory=dict)
+    compressing: Callable[[job.Job], dict[str, Any]] | None = None
 
     def settings(self, task: job.Job) -> dict[str, Any]:
         if not self.keywords:
             return task.keywords
+        if task.messages and task.mode and self.compressing is not None:
+            return self.keywords | self.compressing(task)
         return self.keywords | {"compression": "deflate" if task.messages else None} | task.keywords
 
     async def open(self, task: job.Job, path: str) -> Any:

@@ -49,6 +49,7 @@ CORE_POLLING = Contender("core busy_poll", "ours", "picows_core", keywords={"bus
 AIO_POLLING = Contender("aio busy_poll", "ours", "aio", keywords={"busy_poll": BUSY_POLL})
 AIO_BATCHES = Contender("aio batches()", "ours", "aio", mode="batches")
 AIO_VIEWS = Contender("aio views()", "ours", "aio", mode="views")
+AIO_ISAL = Contender("aio engine=isal", "ours", "aio", mode="isal")
 CORE_CORKED = Contender("core cork()", "ours", "picows_core", mode="cork")
 CORE_COALESCING = Contender("core coalesce", "ours", "picows_core", keywords={"coalesce": True})
 
@@ -56,7 +57,7 @@ LIBRARIES = (CORE, AIO, PYPI_CORE, PYPI_AIO, WEBSOCKETS, AIOHTTP)
 CLIENTS = (*LIBRARIES, WEBSOCKET_RS)
 SERVERS = (*LIBRARIES, C_SERVER)
 PICOWS_LIKE = (CORE, AIO, PYPI_CORE, PYPI_AIO, WEBSOCKETS)
-COMPRESSING = (AIO, PYPI_AIO, WEBSOCKETS, AIOHTTP)
+COMPRESSING = (AIO, PYPI_AIO, WEBSOCKETS, AIOHTTP, AIO_ISAL)
 
 
 @dataclass(frozen=True)

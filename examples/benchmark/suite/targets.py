@@ -110,6 +110,10 @@ TARGETS = (
         for peer, floors in ((DROP_IN, {"1 KiB": 1.3, "64 KiB": 4}), (ORIGINAL, {"1 KiB": 1.6, "64 KiB": 4}))
         for target in _by_label(scenario, "aio", peer, floors)
     ),
+    *(
+        Target(scenario, "aio engine=isal", DROP_IN, 1.3, ("1 KiB",))
+        for scenario in ("deflate_client", "deflate_server")
+    ),
     Target("roundtrip", "aio async for", "core", 0.95),
     Target("clients_32", "aio", "core", 0.88, (AWAKE,)),
     Target("firehose", "aio", "core", 1),
