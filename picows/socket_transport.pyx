@@ -300,7 +300,7 @@ cdef class SocketTransport:
         cdef ws_part parts[WS_MAX_PARTS]
         cdef Py_buffer* piece
         cdef int64_t sent = 0
-        cdef int count = 0
+        cdef unsigned int count = 0
         cdef Py_ssize_t left
         if self._is_lost:
             return

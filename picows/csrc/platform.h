@@ -59,7 +59,7 @@ static inline int64_t ws_recv(int fd, void *dst, size_t size)
     return -WS_EUNSUPPORTED;
 }
 
-static inline int64_t ws_send_parts(int fd, const struct ws_part *parts, int count)
+static inline int64_t ws_send_parts(int fd, const struct ws_part *parts, unsigned count)
 {
     (void)fd, (void)parts, (void)count;
     return -WS_EUNSUPPORTED;
@@ -134,13 +134,13 @@ static inline int64_t ws_send2(int fd, const void *head, size_t head_size, const
 }
 
 /* At most WS_MAX_PARTS pieces with one system call; otherwise as ws_send. */
-static inline int64_t ws_send_parts(int fd, const struct ws_part *parts, int count)
+static inline int64_t ws_send_parts(int fd, const struct ws_part *parts, unsigned count)
 {
     struct iovec pieces[WS_MAX_PARTS];
     struct msghdr message = {0};
     size_t room = WS_MAX_IO_SIZE;
     ssize_t sent;
-    int used = 0;
+    unsigned used = 0;
     while (used < count && used < WS_MAX_PARTS && room > 0) {
         const size_t size = parts[used].size < room ? parts[used].size : room;
         pieces[used].iov_base = (void *)parts[used].data;
