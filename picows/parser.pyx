@@ -84,7 +84,7 @@ cdef class FrameParser:
             return ws_recv(fd, self._scratch.buffer.data + kept, room[0])
         target = separate.data
         room[0] = separate.size
-        with nogil:
+        with nogil:  # hot: a large payload is worth it
             result = ws_recv(fd, target, room[0])
         return result
 

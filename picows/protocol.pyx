@@ -796,7 +796,7 @@ cdef class ConnectionProtocol(TransportOwner):
 cdef int64_t read_connection(object protocol, int fd, size_t* room) except? -1:  # hot
     """Read the socket of a connection and deliver what came, for its `SocketTransport`."""
     cdef ConnectionProtocol connection = <ConnectionProtocol> protocol
-    cdef int64_t received = connection._parser.read(fd, room)
+    cdef int64_t received = connection._parser.read(fd, room)  # hot: memory may be short
     if received > 0:
         connection._received(received)
     return received
