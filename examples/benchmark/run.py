@@ -43,6 +43,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="samples of each contender; default 15, with --quick 6")
     parser.add_argument("--seconds", type=float, help="length of a sample; default 0.25, with --quick 0.05")
     parser.add_argument("--json", type=Path, help="write all samples to this file")
+    parser.add_argument("--from", dest="files", type=Path, nargs="+", help="measure nothing: report what --json wrote")
     parser.add_argument("--report", type=Path, help="write report.md, report.rst and charts to this folder")
     parser.add_argument("--venvs", type=Path, default=CACHE, help="where environments are kept; default .benchmark/")
     parser.add_argument(
@@ -103,8 +104,8 @@ def chosen_cases(options: argparse.Namespace) -> list[Case]:
     ]
 
 
-def main(arguments: Sequence[str]) -> None:
-    options = parse(arguments)
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the cases that were chosen; the document that `--json` writes."""
     bench = prepare(options)
     cases = chosen_cases(options)
     document: dict[str, Any] = {
@@ -119,6 +120,25 @@ def main(arguments: Sequence[str]) -> None:
         document["cases"].append(result)
         if options.json:  # after every case: an interrupted run loses nothing
             options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return document
+
+
+def read_all(files: Sequence[Path]) -> dict[str, Any]:
+    """One document of several: runs of different scenarios, on one machine."""
+    documents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    merged: dict[str, Any] = documents[0]
+    for document in documents[1:]:
+        scenarios = ", ".join(dict.fromkeys(case["scenario"] for case in document["cases"]))
+        merged["machine"]["rounds"] += f"; {scenarios}: {document['machine']['rounds']}"
+        merged["cases"] += document["cases"]
+    order = {case.scenario: rank for rank, case in enumerate(all_cases(LOOPS, quick=False))}
+    merged["cases"].sort(key=lambda case: order[case["scenario"]])
+    return merged
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parse(arguments)
+    document = read_all(options.files) if options.files else measure_all(options)
     rows = targets.rows(document["cases"])
     tell(f"targets reached: {targets.count_reached(rows)} of {len(rows)}")
     for row in rows:
