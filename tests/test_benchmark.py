@@ -92,3 +92,12 @@ def test_the_report_has_a_chart_and_a_table_of_each_scenario(output: Path, resul
         assert f"\n## {scenario}\n" in markdown
         assert f"\n{scenario}\n{'-' * len(scenario)}\n" in rst
     assert "aio async for / core" in markdown
+
+
+def test_a_report_is_made_of_several_files(output: Path, tmp_path: Path) -> None:
+    files = [output / "results.json"] * 2
+    command = [sys.executable, PROGRAM, "--from", *files, "--report", tmp_path]
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
+    once, twice = ((folder / "report.md").read_text() for folder in (output / "report", tmp_path))
+    heading = "### idle, no compression, asyncio"
+    assert (once.count(heading), twice.count(heading)) == (1, 2)
