@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 UVLOOP = "uvloop>=0.21"
 REQUIREMENTS = {
-    "ours": [str(ROOT), UVLOOP],
+    "ours": [f"{ROOT}[aiofastnet]", UVLOOP],
     "picows": ["picows==2.3.*", UVLOOP],
     "websockets": ["websockets==17.*", UVLOOP],
     "aiohttp": ["aiohttp==3.*", "aiohttp[speedups]", UVLOOP],

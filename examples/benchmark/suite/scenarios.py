@@ -49,6 +49,8 @@ CORE_POLLING = Contender("core busy_poll", "ours", "picows_core", keywords={"bus
 AIO_POLLING = Contender("aio busy_poll", "ours", "aio", keywords={"busy_poll": BUSY_POLL})
 AIO_BATCHES = Contender("aio batches()", "ours", "aio", mode="batches")
 AIO_VIEWS = Contender("aio views()", "ours", "aio", mode="views")
+CORE_AIOFASTNET = Contender("core aiofastnet", "ours", "picows_core", keywords={"use_aiofastnet": True})
+AIO_AIOFASTNET = Contender("aio aiofastnet", "ours", "aio", keywords={"use_aiofastnet": True})
 AIO_ISAL = Contender("aio engine=isal", "ours", "aio", mode="isal")
 CORE_CORKED = Contender("core cork()", "ours", "picows_core", mode="cork")
 CORE_COALESCING = Contender("core coalesce", "ours", "picows_core", keywords={"coalesce": True})
@@ -118,7 +120,8 @@ def _clients(loop: str) -> Iterator[Case]:
             yield Case("busy_poll", label, loop, "roundtrip", contenders, size=size, awake=awake)
     for size in (128 * KIB, 512 * KIB, MIB):
         yield Case("roundtrip_large", size_label(size), loop, "roundtrip", (*CLIENTS, C_BLOCKING), size=size)
-    yield Case("tls", "256 B", loop, "roundtrip", CLIENTS, size=256, tls=True)
+    contenders = (*CLIENTS, CORE_AIOFASTNET, AIO_AIOFASTNET)
+    yield Case("tls", "256 B", loop, "roundtrip", contenders, size=256, tls=True)
     for awake in (False, True):
         label = f"64 B, {'CPUs kept awake' if awake else 'usual'}"
         yield Case("clients_32", label, loop, "roundtrip", CLIENTS, size=64, connections=32, awake=awake)
