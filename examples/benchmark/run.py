@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
     document = read_all(options.files) if options.files else measure_all(options)
     rows = targets.rows(document["cases"])
-    tell(f"targets reached: {targets.count_reached(rows)} of {len(rows)}")
+    tell(f"targets: {targets.summary(rows)}")
     for row in rows:
         print("  ".join(row))
     if options.report:

@@ -24,7 +24,8 @@ METHOD = (
     "Every contender has a process of its own, on one CPU; the native peer has another CPU. "
     "All contenders of a case are measured in turns, A B C, C B A; a ratio pairs the samples of a round. "
     "Its interval comes from order statistics. A/A is the first contender, run twice: what its interval is away from 1 "
-    "is noise. A target is met when the lower end of the interval, less the noise, reaches it. "
+    "is noise. A target is met when the lower end of the interval, less the noise, reaches it, and lost in noise when "
+    "the upper end with the noise would. "
     "CPU µs is what the measured process took for each operation; busy is the part of the time in which it and its "
     "native peer had their CPU: a peer near 100 % beside a contender that waits would be the bottleneck. "
     "Percentiles, and bytes per second as messages grow, are called worse where the whole interval is below 1."
@@ -45,7 +46,7 @@ def write(document: Mapping[str, Any], folder: Path) -> None:
     page.table(("on", "what"), [*document["machine"].items(), *document["versions"].items()])
     page.heading("Targets", 2)
     rows = targets.rows(document["cases"])
-    page.paragraph(f"{targets.count_reached(rows)} of {len(rows)} are reached.")
+    page.paragraph(f"{targets.summary(rows)}.")
     page.table(targets.HEADERS, rows)
     for scenario, group in groupby(document["cases"], key=lambda result: str(result["scenario"])):
         _add_scenario(page, scenario, list(group), folder)

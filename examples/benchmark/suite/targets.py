@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.figures import compare
+from suite.figures import Ratio, compare
 from suite.measure import AGAIN
 
 BOTH = ("asyncio", "uvloop")
@@ -66,7 +66,7 @@ def _by_label(scenario: str, ours: str, peer: str, floors: Mapping[str, float]) 
 
 PYPI, DROP_IN, ORIGINAL = "PyPI core", "picows.websockets", "websockets"
 SMALL = ("16 B", "256 B")
-MET, MISSED, NOT_WORSE, WORSE = "met", "not met", "not worse", "worse"
+MET, MISSED, UNKNOWN, NOT_WORSE, WORSE = "met", "not met", "lost in noise", "not worse", "worse"
 AWAKE, USUAL = "CPUs kept awake", "usual"
 TARGETS = (
     Target("roundtrip", "core", PYPI, 1.04, SMALL),
@@ -130,9 +130,10 @@ LIMITS = (
 HEADERS = ("scenario", "case", "loop", "pair", "target", "medians", "pairs, 95 %", "A/A ±", "CPU", "")
 
 
-def count_reached(rows: Sequence[Sequence[str]]) -> int:
-    """How many lines of the table are as they should be."""
-    return sum(row[-1] in (MET, NOT_WORSE) for row in rows)
+def summary(rows: Sequence[Sequence[str]]) -> str:
+    """How many lines of the table are as they should be, and how many nobody can tell."""
+    reached, unknown = sum(row[-1] in (MET, NOT_WORSE) for row in rows), sum(row[-1] == UNKNOWN for row in rows)
+    return f"{reached} of {len(rows)} are reached, {unknown} are lost in noise, {len(rows) - reached - unknown} are not"
 
 
 def noise(result: Result) -> float | None:
@@ -159,15 +160,21 @@ def _ratio_rows(target: Target, results: Iterable[Result]) -> Iterator[tuple[str
         ratio = compare(contenders[target.ours]["values"], contenders[target.peer]["values"])
         uncertainty = noise(result)
         cpu = [statistics.median(contenders[name]["cpu_us"]) for name in (target.ours, target.peer)]
-        is_met = uncertainty is not None and ratio.low - uncertainty >= target.floor
         yield (
             *(target.scenario, result["label"], result["loop"], f"{target.ours} / {target.peer}"),
             *(f"≥ {target.floor:g}", f"{ratio.of_medians:.2f}"),
             f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
             "" if uncertainty is None else f"{uncertainty:.2f}",
             f"{cpu[1] / cpu[0]:.2f}",
-            MET if is_met else MISSED,
+            _verdict(ratio, uncertainty, target.floor),
         )
+
+
+def _verdict(ratio: Ratio, uncertainty: float | None, floor: float) -> str:
+    """Whether the floor is reached; noise can forbid to say so."""
+    if uncertainty is None or ratio.low - uncertainty < floor <= ratio.high + uncertainty:
+        return UNKNOWN
+    return MET if ratio.low - uncertainty >= floor else MISSED
 
 
 def _limit_rows(limit: Limit, results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
