@@ -5,7 +5,7 @@ import errno
 import functools
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,8 @@ _CALLS = ("create_connection", "create_unix_connection", "start_tls", "create_se
 def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> Network:
     """The calls that ``use_aiofastnet`` asks for.
 
-    None means our own transports where the loop is one of asyncio's selector loops, else those of the loop, which
-    False always means.
+    None means our own transports where the loop is one of asyncio's selector loops, the loop's with TLS of our own
+    where it is uvloop's, else those of the loop, which False always means.
 
     Raises:
         ImportError: True without the aiofastnet package; the message names the extra that installs it.
@@ -43,10 +43,18 @@ def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> 
     """
     if use_aiofastnet is not None and not isinstance(use_aiofastnet, bool):
         raise TypeError(f"use_aiofastnet must be True, False or None, not {use_aiofastnet!r}")
-    if use_aiofastnet is None and HAS_SOCKET_TRANSPORTS and isinstance(loop, asyncio.SelectorEventLoop):
-        return _own_network(loop)
-    if not use_aiofastnet:
-        return Network(**{name: getattr(loop, name) for name in _CALLS})
+    if use_aiofastnet:
+        return _aiofastnet(loop)
+    calls = {name: getattr(loop, name) for name in _CALLS}
+    if use_aiofastnet is False:
+        return Network(**calls)
+    if HAS_SOCKET_TRANSPORTS and isinstance(loop, asyncio.SelectorEventLoop):
+        own = {name: functools.partial(getattr(socket_network, name), loop) for name in calls if name != "start_tls"}
+        return _with_own_tls(calls | own)
+    return _with_own_tls(calls) if type(loop).__module__.startswith("uvloop") else Network(**calls)
+
+
+def _aiofastnet(loop: asyncio.AbstractEventLoop) -> Network:
     try:
         import aiofastnet  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as exc:
@@ -55,16 +63,14 @@ def network_of(loop: asyncio.AbstractEventLoop, use_aiofastnet: bool | None) -> 
     return Network(**{name: functools.partial(getattr(aiofastnet, name), loop) for name in _CALLS})
 
 
-def _own_network(loop: asyncio.AbstractEventLoop) -> Network:
+def _with_own_tls(plain: Mapping[str, Callable[..., Any]]) -> Network:
     connect, serve = tls_network.connect, tls_network.serve
     return Network(
-        create_connection=functools.partial(connect, functools.partial(socket_network.create_connection, loop)),
-        create_unix_connection=functools.partial(
-            connect, functools.partial(socket_network.create_unix_connection, loop)
-        ),
+        create_connection=functools.partial(connect, plain["create_connection"]),
+        create_unix_connection=functools.partial(connect, plain["create_unix_connection"]),
         start_tls=tls_network.start_tls,
-        create_server=functools.partial(serve, functools.partial(socket_network.create_server, loop)),
-        create_unix_server=functools.partial(serve, functools.partial(socket_network.create_unix_server, loop)),
+        create_server=functools.partial(serve, plain["create_server"]),
+        create_unix_server=functools.partial(serve, plain["create_unix_server"]),
     )
 
 

@@ -60,6 +60,11 @@ cdef TLSScratch thread_scratch():
         return scratch
 
 
+def raise_again(exception):
+    """Raise where the event loop lets it through."""
+    raise exception
+
+
 cdef object checked_timeout(str name, object seconds, double default):
     if seconds is None:
         return default
@@ -138,7 +143,10 @@ cdef class TLSLayer:
 
     def buffer_updated(self, Py_ssize_t size):
         """Called by the transport below: so many bytes came."""
-        self._received(size)
+        try:
+            self._received(size)
+        except (KeyboardInterrupt, SystemExit) as exc:
+            self._loop.call_soon(raise_again, exc)   # uvloop (0.23) takes it for a failure of the connection
 
     cdef int _received(self, Py_ssize_t size) except -1:
         cdef ReadBuffer read = self._scratch.read
