@@ -7,6 +7,7 @@ from typing_extensions import disjoint_base
 from picows.listener import WSListener
 from picows.options import PICOWS_DEBUG_LL as PICOWS_DEBUG_LL
 from picows.options import ConnectionOptions
+from picows.tls_transport import raise_again as raise_again
 from picows.transport import TransportOwner, WSTransport
 
 @disjoint_base
@@ -45,4 +46,3 @@ class ConnectionProtocol(TransportOwner):
     def connection_lost(self, exc: Exception | None) -> None: ...
 
 def set_no_delay(sock: Any) -> None: ...
-def raise_again(exception: BaseException) -> None: ...

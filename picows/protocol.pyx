@@ -28,6 +28,7 @@ from picows.enums import WSCloseCode as CloseCode
 from picows.errors import WSProtocolError
 from picows.keepalive import AutoPing
 from picows.options import PICOWS_DEBUG_LL
+from picows.tls_transport import raise_again
 
 cdef enum:
     POLL_TURN_NS = 100_000    # answers are polled for so long before the event loop has its turn
@@ -823,8 +824,3 @@ def set_no_delay(sock):
         return
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def raise_again(exception):
-    """Raise where the event loop lets it through."""
-    raise exception

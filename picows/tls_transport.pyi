@@ -3,6 +3,8 @@ import ssl
 
 from typing_extensions import disjoint_base
 
+def raise_again(exception: BaseException) -> None: ...
+
 @disjoint_base
 class TLSScratch: ...
 
