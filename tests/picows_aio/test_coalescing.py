@@ -81,30 +81,29 @@ async def test_answers_to_one_read_leave_together(side: str, read: Read) -> None
     assert arrived == [False] * COUNT
 
 
+async def check_it_is_answered_at_once(connection: Connection, peer: RawPeer, read: Read) -> None:
+    """One message: the answer has arrived before its consumer goes on."""
+    arrived: list[bool] = []
+    answering = asyncio.create_task(answer(connection, read, 1, lambda: arrived.append(has_arrived(peer, 5))))
+    await parked(answering)
+    write_at_once(peer, MESSAGES[:1])
+    assert (await peer.read_frame()).payload == MESSAGES[0]
+    await answering
+    assert arrived == [True]
+
+
 @pytest.mark.parametrize("read", WAYS)
 @pytest.mark.parametrize("side", SIDES)
 async def test_a_lone_message_is_answered_at_once(side: str, read: Read) -> None:
     """Before its consumer goes on: what that does next may take long."""
-    arrived: list[bool] = []
     async with asyncio.timeout(10), open_pair(side) as (connection, peer):
-        answering = asyncio.create_task(answer(connection, read, 1, lambda: arrived.append(has_arrived(peer, 5))))
-        await parked(answering)
-        write_at_once(peer, MESSAGES[:1])
-        assert (await peer.read_frame()).payload == MESSAGES[0]
-        await answering
-    assert arrived == [True]
+        await check_it_is_answered_at_once(connection, peer, read)
 
 
 @pytest.mark.parametrize("side", SIDES)
 async def test_a_stream_that_nobody_reads_does_not_delay_answers(side: str) -> None:
-    arrived: list[bool] = []
     async with asyncio.timeout(10), open_pair(side) as (connection, peer), connection.stream():
-        answering = asyncio.create_task(answer(connection, by_stream, 1, lambda: arrived.append(has_arrived(peer, 5))))
-        await parked(answering)
-        write_at_once(peer, MESSAGES[:1])
-        assert (await peer.read_frame()).payload == MESSAGES[0]
-        await answering
-    assert arrived == [True]
+        await check_it_is_answered_at_once(connection, peer, by_stream)
 
 
 @pytest.mark.parametrize("side", SIDES)
