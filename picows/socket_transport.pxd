@@ -38,7 +38,6 @@ cdef class SocketTransport:
 
     cdef int fileno(self)
     cdef int read_with(self, ws_reader reader) except -1
-    cdef int start(self) except -1
     cdef int write_bytes(self, bytes data) except -1
 
     cdef int _watch(self, bint wanted) except -1

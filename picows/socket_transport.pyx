@@ -67,7 +67,7 @@ cdef class SocketTransport:
         self._read = reader
         return 0
 
-    cdef int start(self) except -1:
+    def begin(self):
         """Tell the protocol, then read; what it raises leaves nothing open."""
         try:
             self._protocol.connection_made(self)
@@ -76,7 +76,7 @@ cdef class SocketTransport:
             self._watch(False)
             self._let_go()
             raise
-        return self._watch(True)
+        self._watch(True)
 
     cdef int write_bytes(self, bytes data) except -1:
         """`write` for what is bytes and not empty."""
@@ -93,10 +93,6 @@ cdef class SocketTransport:
                 return self._failed(OSError(-sent, strerror(-sent)), "cannot write")
             sent = 0
         return self._queue(PyMemoryView_FromObject(data), sent)
-
-    def begin(self):
-        """The same for callers outside C."""
-        self.start()
 
     # asyncio.BaseTransport
 
