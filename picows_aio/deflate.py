@@ -41,6 +41,7 @@ class DeflateParameters:
         settings: Arguments for `zlib.compressobj` and its like.
         threshold: Bytes of a message from which on it is compressed; None: what is usually worth it.
         engine: One of `deflate_engines.ENGINE_NAMES`.
+        is_client_side: Whether this side opened the connection.
     """
 
     local_has_takeover: bool
@@ -50,6 +51,7 @@ class DeflateParameters:
     settings: Mapping[str, Any]
     threshold: int | None = None
     engine: str = "auto"
+    is_client_side: bool = False
 
 
 class DeflateCodec:
@@ -80,7 +82,11 @@ class DeflateCodec:
         settings = tuple(sorted(parameters.settings.items()))
         self._local_has_takeover = parameters.local_has_takeover
         self._encoders = choose_encoders(
-            parameters.engine, parameters.local_window_bits, parameters.local_has_takeover, settings
+            parameters.engine,
+            parameters.local_window_bits,
+            parameters.local_has_takeover,
+            settings,
+            is_client_side=parameters.is_client_side,
         )
         self._compressor: Compressor | None = None
         self._history = b""  # where the next compressor goes on from

@@ -17,11 +17,12 @@ _MODULES = {"zlib": "zlib", "isal": "isal.isal_zlib", "zlib-ng": "zlib_ng.zlib_n
 ENGINE_NAMES = ("auto", *_MODULES)
 
 _LEAST_ZLIB_WINDOW_BITS = 9
-# From these sizes on ISA-L, which keeps no window between messages, is worth what it compresses worse than zlib:
-# the figures are in docs/design/0004-compression.md.
+# From these sizes on ISA-L, used without a window between messages, is worth what it compresses worse than zlib;
+# clients use it for smaller messages too, with their window. The figures are in docs/design/0004-compression.md.
 _LARGE_SIZE = 4096
 _LARGE_SIZE_WITHOUT_TAKEOVER = 512
 _LARGE_SETTINGS = {"level": 1, "memLevel": 8}
+_CLIENT_SETTINGS = {"level": 1, "memLevel": 1}
 # Settings that only zlib follows as meant: with one of them, what is large goes to zlib too.
 _ZLIB_SETTINGS = {"level", "strategy"}
 
@@ -139,7 +140,12 @@ class EncoderPair:
 
 @functools.cache
 def choose_encoders(
-    engine_name: str, window_bits: int, has_takeover: bool, settings: tuple[tuple[str, Any], ...]
+    engine_name: str,
+    window_bits: int,
+    has_takeover: bool,
+    settings: tuple[tuple[str, Any], ...],
+    *,
+    is_client_side: bool = False,
 ) -> EncoderPair:
     """Encoders for a direction of a connection.
 
@@ -148,6 +154,7 @@ def choose_encoders(
         window_bits: Base-2 logarithm of the window that the peer holds ready, 8 to 15.
         has_takeover: Whether messages may refer to earlier ones.
         settings: Arguments for `compressobj`.
+        is_client_side: Time counts for more than memory: a client has few connections.
 
     Raises:
         ImportError: The engine is not installed.
@@ -165,6 +172,8 @@ def choose_encoders(
         isal = load_engine("isal")
     except ImportError:
         return EncoderPair(small, small, sys.maxsize)
+    if is_client_side and has_takeover:
+        small = Encoder(isal, {**_CLIENT_SETTINGS, "wbits": wbits})
     large_size = max(_LARGE_SIZE, 1 << window_bits) if has_takeover else _LARGE_SIZE_WITHOUT_TAKEOVER
     return EncoderPair(small, Encoder(isal, {**_LARGE_SETTINGS, "wbits": wbits}), large_size)
 

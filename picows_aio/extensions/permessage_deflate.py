@@ -47,6 +47,7 @@ class PerMessageDeflate(Extension):
         compress_settings: Arguments for `zlib.compressobj` besides ``wbits``.
         threshold: Bytes of a message from which on it is compressed; None: from where it is worth its time.
         engine: What compresses: "auto", "isal", "zlib-ng" or "zlib".
+        is_client_side: Whether this side opened the connection; "auto" then takes what is fast.
 
     Attributes:
         codec: Compresses and decompresses payloads, for whoever handles frames otherwise than through this class.
@@ -64,6 +65,7 @@ class PerMessageDeflate(Extension):
         *,
         threshold: int | None = None,
         engine: str = "auto",
+        is_client_side: bool = False,
     ) -> None:
         self.remote_no_context_takeover = remote_no_context_takeover
         self.local_no_context_takeover = local_no_context_takeover
@@ -79,6 +81,7 @@ class PerMessageDeflate(Extension):
                 settings=self.compress_settings,
                 threshold=threshold,
                 engine=engine,
+                is_client_side=is_client_side,
             )
         )
         self._decodes_message = False
@@ -214,6 +217,7 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
             self.compress_settings,
             threshold=self.threshold,
             engine=self.engine,
+            is_client_side=True,
         )
 
     def _server_window_bits(self, chosen: int | None) -> int:

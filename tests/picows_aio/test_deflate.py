@@ -16,7 +16,9 @@ from picows_aio.deflate import DeflateCodec, DeflateParameters
 from picows_aio.deflate_engines import check_settings, choose_encoders, load_engine
 from tests.picows_aio.inflate import inflate
 
+CLIENT = "auto of a client"
 ENGINES = ["auto", "isal", "zlib", "zlib-ng"]
+SENDING_ENGINES = [*ENGINES, CLIENT]
 TAIL = b"\x00\x00\xff\xff"
 HELLO = bytes.fromhex("f248cdc9c90700")
 FINAL_HELLO = bytes.fromhex("f348cdc9c9070000")  # RFC 7692 section 7.2.3.4
@@ -32,8 +34,12 @@ def make_codec(
     threshold=None,
     **settings,
 ):
+    is_client = engine == CLIENT
+    engine = "auto" if is_client else engine
     return DeflateCodec(
-        DeflateParameters(local_takeover, remote_takeover, local_bits, remote_bits, settings, threshold, engine)
+        DeflateParameters(
+            local_takeover, remote_takeover, local_bits, remote_bits, settings, threshold, engine, is_client
+        )
     )
 
 
@@ -72,7 +78,7 @@ messages = st.lists(st.lists(pieces, min_size=1, max_size=4), min_size=1, max_si
 # Sending
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 @given(messages=messages, takeover=st.booleans(), bits=st.integers(8, 15))
 @settings(max_examples=60)
 def test_messages_arrive_by_way_of_zlib(engine, messages, takeover, bits):
@@ -88,7 +94,7 @@ def test_messages_arrive_by_way_of_zlib(engine, messages, takeover, bits):
         assert not receiver.eof
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 @given(messages=messages, takeover=st.booleans(), bits=st.integers(8, 15))
 @settings(max_examples=30)
 def test_no_reference_leaves_the_window(engine, messages, takeover, bits):
@@ -102,7 +108,7 @@ def test_no_reference_leaves_the_window(engine, messages, takeover, bits):
         history = (history + output)[-32768:]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 def test_a_window_of_8_bits_is_kept_by_never_referring(engine):
     """No engine has that window, whatever it makes of the setting."""
     message = b"again and " * 100
@@ -111,7 +117,7 @@ def test_a_window_of_8_bits_is_kept_by_never_referring(engine):
     assert len(payload) < len(message) / 2
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 def test_takeover_makes_a_repeated_message_smaller(engine):
     message = random.Random(1).randbytes(300)
     codec = make_codec(engine)
@@ -119,7 +125,7 @@ def test_takeover_makes_a_repeated_message_smaller(engine):
     assert len(codec.compress(message, True)) < 30
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 def test_a_small_message_may_refer_to_the_large_one_before_it(engine):
     """Where the large one is compressed by itself, the connection's own compressor goes on from it all the same."""
     large = random.Random(1).randbytes(5000)
@@ -130,7 +136,7 @@ def test_a_small_message_may_refer_to_the_large_one_before_it(engine):
         assert (len(payload) < 40) == (message is not large)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 def test_no_connection_refers_to_what_another_sent(engine):
     """Compressors that are shared have to forget, or one client could read what was sent to another."""
     message = random.Random(1).randbytes(8000)
@@ -140,7 +146,7 @@ def test_no_connection_refers_to_what_another_sent(engine):
             assert output == message[:size]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 @pytest.mark.parametrize("takeover", [True, False])
 def test_empty_messages_and_fragments(engine, takeover):
     """RFC 7692 section 7.2.3.6: an empty message is one octet; an empty last fragment must be one too."""
@@ -153,7 +159,7 @@ def test_empty_messages_and_fragments(engine, takeover):
             assert payloads[-1] == b"\x00"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 @pytest.mark.parametrize("size", [10, 5000])
 def test_a_fragment_is_all_in_its_frame(engine, size):
     """A receiver that streams gets each fragment when it was sent, not with the next one."""
@@ -504,6 +510,15 @@ def test_zlib_does_it_alone_where_isal_is_missing():
 def test_settings_of_zlib_keep_large_messages_with_zlib(settings, uses_isal):
     """A level means something else to each engine, so whoever sets one gets what zlib makes of it."""
     encoders = choose_encoders("auto", 12, True, tuple(settings.items()))
+    assert (encoders.large.engine is load_engine("isal")) == uses_isal
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+@pytest.mark.parametrize(("settings", "uses_isal"), [({"memLevel": 5}, True), ({"level": 6}, False)])
+def test_clients_take_time_for_memory(settings, uses_isal, takeover):
+    """With a window ISA-L compresses all that a client sends; without, what is small stays with zlib."""
+    encoders = choose_encoders("auto", 12, takeover, tuple(settings.items()), is_client_side=True)
+    assert (encoders.small.engine is load_engine("isal")) == (uses_isal and takeover)
     assert (encoders.large.engine is load_engine("isal")) == uses_isal
 
 
