@@ -1,10 +1,11 @@
 """What permessage-deflate costs with each engine: time, size and memory, for JSON messages of several sizes.
 
 Every variant is a codec of picows_aio as a connection has it. "auto" is the default: zlib with the window of the
-connection, and ISA-L for what is large; on the client's side ISA-L with the window too. The variants run in turn, in short rounds, so that a busy machine slows all of
-them; a row has the median of the rounds, with the 10th to 90th percentile in parentheses. Times are CPU time of one
-thread for compressing and for decompressing one message, without network and event loop. KiB are what a compressor and
-a decompressor hold between messages, once they have worked; what connections share is not in it.
+connection, and ISA-L for what is large; on the client's side ISA-L with the window too. The variants run in turn, in
+short rounds, so that a busy machine slows all of them; a row has the median of the rounds, with the 10th to 90th
+percentile in parentheses. Times are CPU time of one thread for compressing and for decompressing one message, without
+network and event loop. KiB are what a compressor and a decompressor hold between messages, once they have worked; what
+connections share is not in it.
 
 The messages look like market data, with few different field names and many different numbers. Text compresses better,
 noise not at all.
