@@ -9,6 +9,7 @@ read a callback does.
 
 from os import strerror
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -72,6 +73,7 @@ cdef void give_block(uint8_t* block):
         free(block)
 
 
+@cython.final
 cdef class Output:
     """Sends frames through a socket and its transport, in order."""
 

@@ -7,6 +7,7 @@ with its header gets memory of exactly its size, and further reads go straight i
 the finished frame owns a ready bytes object. Memory follows what has arrived, not what was announced.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN
@@ -42,6 +43,8 @@ cdef enum:
     RESERVED_AT_ONCE = 1 << 20  # bytes: larger payloads are reserved when ARRIVED_FIRST of them have come
     ARRIVED_FIRST = 65536      # bytes
 
+
+@cython.final
 cdef class FrameParser:
     """The rules for one direction of one connection, and the memory its bytes arrive in."""
 

@@ -14,6 +14,7 @@ from collections import deque
 from logging import getLogger
 from os import strerror
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject, PyMemoryView_GET_BUFFER
 from picows.native cimport (
@@ -31,6 +32,7 @@ HAS_SOCKET_TRANSPORTS = bool(WS_HAS_DIRECT_IO)   # whether this system lets them
 _logger = getLogger("picows.transport")
 
 
+@cython.final
 cdef class SocketTransport:
     """One connection over a socket, for protocols of asyncio; the interface is that of :class:`asyncio.Transport`."""
 

@@ -77,6 +77,7 @@ cdef object WOKEN = Future(loop=_NoLoop())
 WOKEN.set_result(None)
 
 
+@cython.final
 cdef class Waiter:
     """What a parked operation waits for: a future, since tasks know nothing faster, and a way to complete it.
 

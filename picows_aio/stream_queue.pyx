@@ -6,6 +6,7 @@ from asyncio import CancelledError
 from dataclasses import dataclass
 from time import monotonic_ns
 
+cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from picows_aio.awaitable cimport Waiter
 from picows_aio.messages cimport OBJECT_OVERHEAD, MessageQueue
@@ -57,6 +58,7 @@ class StreamStats:
     oldest_age: float | None
 
 
+@cython.final
 cdef class StreamQueue:
     """The bounded queue behind one stream."""
 
