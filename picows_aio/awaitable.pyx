@@ -47,6 +47,35 @@ cdef extern from *:
 
 cdef extern from *:
     """
+    #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+    #define WS_REUSES_STOP 1
+
+    /* Raise a StopIteration that has been raised before, unless somebody has kept it or seen it pass. It keeps `value`
+     * until the next time. */
+    static int ws_raise_again(PyObject **kept, PyObject *value)
+    {
+        PyStopIterationObject *stop = (PyStopIterationObject *) *kept;
+        if (stop == NULL || Py_REFCNT(stop) != 1 || stop->traceback != NULL || stop->context != NULL) {
+            PyObject *fresh = PyObject_CallNoArgs(PyExc_StopIteration);
+            if (fresh == NULL)
+                return -1;
+            Py_XSETREF(*kept, fresh);
+            stop = (PyStopIterationObject *) fresh;
+        }
+        Py_XSETREF(stop->value, Py_NewRef(value));
+        PyErr_SetRaisedException(Py_NewRef((PyObject *) stop));
+        return 0;
+    }
+    #else   /* `await` takes am_send */
+    #define WS_REUSES_STOP 0
+    static int ws_raise_again(PyObject **kept, PyObject *value) { return -1; }
+    #endif
+    """
+    bint WS_REUSES_STOP
+    int ws_raise_again(PyObject** kept, object value) except -1
+
+cdef extern from *:
+    """
     #define ws_set_function_code(function, code) \
         do { Py_INCREF(code); Py_SETREF(((__pyx_CyFunctionObject *) (function))->func_code, (code)); } while (0)
     """
@@ -55,6 +84,9 @@ cdef extern from *:
 cdef enum:
     RETURNED = 1    # what _step() made
     YIELDED = 2
+
+cdef enum:
+    CHEAP_TO_KEEP = 4096   # bytes or characters of a result that may live until the next one
 
 cdef enum:
     PARKED_HOLDERS = 2   # of a future that nobody else can see: its waiter, and the task that waits
@@ -431,8 +463,24 @@ cdef PyObject* step_next(PyObject* self) except? NULL:
         Py_INCREF(value)
         return <PyObject*> value
     if value is not None:
-        PyErr_SetObject(StopIteration, StopIteration(value) if isinstance(value, (tuple, BaseException)) else value)
+        _stop_with(value)
     return NULL
+
+
+cdef PyObject* _kept_stop = NULL
+
+
+cdef int _stop_with(object value) except -1:
+    """Raise StopIteration. From Python 3.12 on `await` has no faster way to a result, and to make the exception would
+    take it longer than all the rest.
+    """
+    if WS_REUSES_STOP and (
+        (type(value) is bytes and len(<bytes> value) <= CHEAP_TO_KEEP)
+        or (type(value) is str and len(<str> value) <= CHEAP_TO_KEEP)
+    ):
+        return ws_raise_again(&_kept_stop, value)
+    PyErr_SetObject(StopIteration, StopIteration(value) if isinstance(value, (tuple, BaseException)) else value)
+    return 0
 
 
 cdef bint may_reuse(Operation operation):

@@ -18,7 +18,7 @@ from picows_aio import ConnectionClosedError, ConnectionClosedOK
 from picows_aio.asyncio.connection import Connection
 from tests.conftest import LOOP_FACTORIES
 from tests.picows_aio.pairs import deadline, feed, open_both, open_pair, parked, turns
-from tests.support import TEXT, Frame, RawPeer, encode_frame
+from tests.support import BINARY, TEXT, Frame, RawPeer, encode_frame
 
 Ways = dict[str, Callable[[Any], Awaitable[Any]]]
 
@@ -405,6 +405,26 @@ async def test_an_operation_can_be_stepped_by_hand(pair: tuple[Connection, RawPe
     with pytest.raises(StopIteration) as stopped:
         operation.send(None)
     assert stopped.value.value == "x"
+
+
+async def test_results_of_steps_by_hand_do_not_mix(pair: tuple[Connection, RawPeer]) -> None:
+    """A StopIteration that somebody keeps is not raised again for the next result."""
+    connection, _ = pair
+    feed(connection, b"".join(encode_frame(TEXT, str(number)) for number in range(3)))
+    stops = []
+    for _ in range(3):
+        with pytest.raises(StopIteration) as caught:
+            next(connection.recv())
+        stops.append(caught.value)
+    assert [stop.value for stop in stops] == ["0", "1", "2"]
+    assert all(stop.__context__ is None for stop in stops)
+
+
+async def test_a_large_message_is_not_kept_by_who_received_it(pair: tuple[Connection, RawPeer]) -> None:
+    connection, peer = pair
+    peer.write_frame(BINARY, bytes(5000))
+    message = await connection.recv()
+    assert sys.getrefcount(message) == 2  # the variable's, and that of the call
 
 
 async def test_a_waiter_can_be_awaited_by_others(pair: tuple[Connection, RawPeer]) -> None:
