@@ -40,8 +40,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--label", nargs="+", default=[], help="only cases whose label contains one of these")
     parser.add_argument("--peers", nargs="*", choices=others, default=others, help="whom to compare with; default all")
     parser.add_argument("--loops", type=lambda text: tuple(text.split(",")), default=LOOPS, help="asyncio,uvloop")
-    parser.add_argument("--rounds", type=int, help="samples of each contender; default 15, with --quick 6")
-    parser.add_argument("--seconds", type=float, help="length of a sample; default 0.25, with --quick 0.05")
+    parser.add_argument("--rounds", type=int, help="samples of each contender; default 33, with --quick 6")
+    parser.add_argument("--seconds", type=float, help="length of a sample; default 0.06, with --quick 0.05")
     parser.add_argument("--json", type=Path, help="write all samples to this file")
     parser.add_argument("--from", dest="files", type=Path, nargs="+", help="measure nothing: report what --json wrote")
     parser.add_argument("--report", type=Path, help="write report.md, report.rst and charts to this folder")
@@ -54,8 +54,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not set(options.loops) <= set(LOOPS):
         parser.error(f"--loops takes {','.join(LOOPS)}")
-    options.rounds = options.rounds or (6 if options.quick else 15)
-    options.seconds = options.seconds or (0.05 if options.quick else 0.25)
+    options.rounds = options.rounds or (6 if options.quick else 33)
+    options.seconds = options.seconds or (0.05 if options.quick else 0.06)
     return options
 
 
