@@ -1,13 +1,11 @@
 import asyncio
 import socket
 from collections.abc import Iterable
-from typing import Any
-
-from typing_extensions import disjoint_base
+from typing import Any, final
 
 HAS_SOCKET_TRANSPORTS: bool
 
-@disjoint_base
+@final
 class SocketTransport:
     def __init__(
         self,

@@ -4,7 +4,7 @@ from typing import Any, Self, final
 
 from typing_extensions import disjoint_base
 
-@disjoint_base
+@final
 class Waiter:
     def __await__(self) -> Generator[Any, Any]: ...
 

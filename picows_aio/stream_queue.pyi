@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from typing_extensions import disjoint_base
+from typing import final
 
 from picows_aio.typing import Data
 
@@ -22,7 +21,7 @@ class StreamStats:
     depth_bytes: int
     oldest_age: float | None
 
-@disjoint_base
+@final
 class StreamQueue:
     def __init__(
         self,
