@@ -23,6 +23,7 @@ _LARGE_SIZE = 4096
 _LARGE_SIZE_WITHOUT_TAKEOVER = 512
 _LARGE_SETTINGS = {"level": 1, "memLevel": 8}
 _CLIENT_SETTINGS = {"level": 1, "memLevel": 1}
+_ZLIB_LEVEL = 4
 # Settings that only zlib follows as meant: with one of them, what is large goes to zlib too.
 _ZLIB_SETTINGS = {"level", "strategy"}
 
@@ -165,9 +166,10 @@ def choose_encoders(
         chosen |= {"strategy": zlib.Z_HUFFMAN_ONLY}
         engine_name = "zlib"
     wbits = -max(window_bits, _LEAST_ZLIB_WINDOW_BITS)
-    small = Encoder(load_engine("zlib" if engine_name == "auto" else engine_name), {**chosen, "wbits": wbits})
     if engine_name != "auto" or _ZLIB_SETTINGS & chosen.keys():
-        return EncoderPair(small, small, sys.maxsize)
+        only = Encoder(load_engine("zlib" if engine_name == "auto" else engine_name), {**chosen, "wbits": wbits})
+        return EncoderPair(only, only, sys.maxsize)
+    small = Encoder(load_engine("zlib"), {**chosen, "level": _ZLIB_LEVEL, "wbits": wbits})
     try:
         isal = load_engine("isal")
     except ImportError:
