@@ -35,8 +35,6 @@ cdef class TLSLayer:
         object _ssl                     # ssl.SSLObject
         object _below                   # the transport that carries the records
         SocketTransport _socket         # the same if it is ours, else None
-        int _fd                         # the loop's transport's, for direct writes; -1: only through it
-        bint _may_have_backlog          # the transport below may hold bytes that must leave before ours
         object _protocol                # the one above, until the connection is lost
         object _waiter                  # future of the handshake, or None
         object _deadline                # timer of the handshake or the shutdown
@@ -72,7 +70,6 @@ cdef class TLSLayer:
 
     cdef int _received(self, Py_ssize_t size) except -1
     cdef int _write_below(self, bytes sealed) except -1
-    cdef bint _is_direct(self) except -1
     cdef int _count_records(self, const uint8_t* data, size_t size) noexcept
     cdef int _shake_hands(self) except -1
     cdef int _deliver(self) except -1

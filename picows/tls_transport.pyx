@@ -17,10 +17,10 @@ import logging
 import ssl
 import threading
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject, PyMemoryView_GET_BUFFER
 from cpython.ref cimport PyObject
-from picows.native cimport WS_HAS_DIRECT_IO, ws_recv, ws_send
+from picows.native cimport ws_recv
 
 cdef extern from "Python.h":
     object PyObject_Call(object callable, object arguments, PyObject* keywords)
@@ -101,7 +101,6 @@ cdef class TLSLayer:
         self._feed_incoming = incoming.write
         self._take_outgoing = outgoing.read
         self._scratch = thread_scratch()
-        self._fd = -1
         self.set_protocol(protocol)
 
     # For protocols of ours
@@ -135,10 +134,6 @@ cdef class TLSLayer:
         if isinstance(transport, SocketTransport):
             self._socket = transport
             self._socket.read_with(read_records)
-        elif WS_HAS_DIRECT_IO and transport.get_extra_info("sslcontext") is None:
-            sock = transport.get_extra_info("socket")
-            self._fd = -1 if sock is None else sock.fileno()
-            self._may_have_backlog = True
         self._set_deadline(self._handshake_timeout, self._handshake_timed_out)
         self._shake_hands()
 
@@ -203,7 +198,6 @@ cdef class TLSLayer:
         self._state = ENDED
         self._protocol = self._waiter = self._get_buffer = self._buffer_updated = None
         self._target, self._receiver = NULL, NULL
-        self._fd = -1
         failure = self._failure if exc is None else exc
         self._failure = None   # its traceback refers to us
         if self._is_connected:
@@ -532,24 +526,10 @@ cdef class TLSLayer:
         return b"".join(parts)
 
     cdef int _write_below(self, bytes sealed) except -1:
-        cdef int64_t sent = 0
         if self._socket is not None:
             return self._socket.write_bytes(sealed)
-        if self._is_direct():
-            sent = ws_send(self._fd, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed))
-            if sent == PyBytes_GET_SIZE(sealed):
-                return 0
-            # What went wrong is for the transport to find out, by the same call.
-            self._may_have_backlog = True
-        self._below.write(sealed if sent <= 0 else memoryview(sealed)[sent:])
+        self._below.write(sealed)
         return 0
-
-    cdef bint _is_direct(self) except -1:
-        """Whether bytes may go to the socket past the transport below: it holds none."""
-        if self._fd < 0 or (self._may_have_backlog and self._below.get_write_buffer_size() > 0):
-            return False
-        self._may_have_backlog = False
-        return True
 
     cdef int _flush(self) except -1:
         """Send what OpenSSL has written on its own."""
