@@ -28,6 +28,8 @@ cdef class BatchOperation(NextOperation):
         size_t max_messages
         size_t max_bytes
 
+    cdef int _fetch_held_back(self) except -1
+
 
 cdef class MessageIterator:
     cdef:

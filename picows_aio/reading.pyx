@@ -109,7 +109,7 @@ cdef class BatchOperation(NextOperation):
         cdef MessageQueue queue = endpoint._queue
         cdef list batch = []
         cdef size_t size = 0
-        if endpoint._is_paused and not self.is_full():
+        if not self.is_full():
             self._fetch_held_back()
         while queue.count > 0 and <size_t> len(batch) < self.max_messages and size < self.max_bytes:
             size += queue.oldest_size()
@@ -120,16 +120,18 @@ cdef class BatchOperation(NextOperation):
         self.value = batch
         return True
 
-    def _fetch_held_back(self):
-        """What came with the same read belongs to the batch."""
+    cdef int _fetch_held_back(self) except -1:
+        """What came with the same read belongs to the batch, also when a pause that held it back is just over."""
         cdef InboxEndpoint endpoint = self.endpoint
-        endpoint._is_paused = False
-        endpoint._transport.resume_reading()
+        if endpoint._is_paused:
+            endpoint._is_paused = False
+            endpoint._transport.resume_reading()
         endpoint._reader = self
         try:
             endpoint._transport.deliver_held_back()
         finally:
             endpoint._reader = None
+        return 0
 
     cdef bint is_full(self):
         cdef MessageQueue queue = self.endpoint._queue

@@ -200,6 +200,17 @@ async def test_a_batch_is_all_that_one_read_brought(waits: bool) -> None:
         assert connection.messages_waiting() == 0
 
 
+async def test_a_batch_holds_what_a_pause_held_back_that_is_over(connection: Connection) -> None:
+    """Reading goes on only in the next turn of the loop; what came with the same read belongs to the batch before."""
+    messages = [str(number) for number in range(40)]
+    feed_messages(connection, *messages)
+    assert connection.is_reading_paused()
+    while connection.is_reading_paused():
+        assert take_now(connection.recv()) == messages.pop(0)
+    assert take_now(anext(connection.batches())) == messages
+    assert connection.messages_waiting() == 0
+
+
 async def test_a_batch_holds_messages_of_all_kinds(connection: Connection) -> None:
     feed(connection, wire(connection, "a", b"b") + wire(connection, "in parts", b"in parts", parts=2))
     assert await anext(connection.batches()) == ["a", b"b", "in parts", b"in parts"]
