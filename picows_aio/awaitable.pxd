@@ -1,6 +1,7 @@
-"""Awaitables without a coroutine object, and waiters that step a task at once."""
+"""Awaitables without a coroutine object."""
 
 from cpython.ref cimport PyObject
+from picows_aio.waiter cimport Waiter
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject* o) noexcept
@@ -11,28 +12,6 @@ cdef enum OperationState:
     PARKED        # yielded its waiter, to be stepped again
     DELEGATING    # an ordinary coroutine runs in its place
     DONE
-
-
-cdef class Waiter:
-    cdef:
-        object future          # what is yielded: an asyncio future
-        object _loop
-        object _callback       # wake-up of a task that has waited before and waits now, or None
-        object _context        # of that task
-        bint _is_woken
-        bint _is_spent         # the future is done
-
-    @staticmethod
-    cdef Waiter create(object loop)
-
-    @staticmethod
-    cdef Waiter renew(Waiter used, object loop)
-
-    cdef int wake(self) except -1
-    cdef object waiting_task(self)
-    cdef bint _is_pending(self) except -1
-    cdef bint _step(self) except -1
-    cdef int forget(self) except -1
 
 
 cdef class Operation:

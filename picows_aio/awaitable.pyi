@@ -4,10 +4,6 @@ from typing import Any, Self, final
 
 from typing_extensions import disjoint_base
 
-@final
-class Waiter:
-    def __await__(self) -> Generator[Any, Any]: ...
-
 @disjoint_base
 class Operation:
     def __await__(self) -> Generator[Any, Any, Any]: ...

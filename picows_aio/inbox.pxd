@@ -3,10 +3,11 @@
 from picows.frame cimport WSFrame
 from picows.transport cimport WSTransport
 from picows_aio.assembly cimport MessageAssembler
-from picows_aio.awaitable cimport Operation, Waiter
+from picows_aio.awaitable cimport Operation
 from picows_aio.endpoint cimport Endpoint
 from picows_aio.messages cimport FragmentedMessage, MessageQueue
 from picows_aio.stream_queue cimport StreamQueue
+from picows_aio.waiter cimport Waiter
 
 
 cdef size_t UNBOUNDED

@@ -13,10 +13,11 @@ from libc.stdint cimport uint64_t
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows_aio.assembly cimport MessageAssembler, is_whole_message
-from picows_aio.awaitable cimport Operation, Waiter, is_abandoned
+from picows_aio.awaitable cimport Operation, is_abandoned
 from picows_aio.endpoint cimport CLOSED, Endpoint
 from picows_aio.messages cimport OBJECT_OVERHEAD, FragmentedMessage, MessageQueue, new_frame, whole
 from picows_aio.stream_queue cimport StreamQueue
+from picows_aio.waiter cimport Waiter
 
 from picows import WSProtocolError
 from picows_aio.exceptions import ConcurrencyError

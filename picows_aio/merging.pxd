@@ -1,7 +1,8 @@
 """One loop over many connections."""
 
-from picows_aio.awaitable cimport Operation, Waiter
+from picows_aio.awaitable cimport Operation
 from picows_aio.inbox cimport InboxEndpoint, ReadOperation
+from picows_aio.waiter cimport Waiter
 
 
 cdef class MergeState:

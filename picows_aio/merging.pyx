@@ -10,10 +10,11 @@ import asyncio
 from collections import deque
 
 from cpython.ref cimport PyObject
-from picows_aio.awaitable cimport Operation, Waiter, is_abandoned, make_steppable
+from picows_aio.awaitable cimport Operation, is_abandoned, make_steppable
 from picows_aio.endpoint cimport CLOSED
 from picows_aio.messages cimport whole
 from picows_aio.inbox cimport MESSAGES, InboxEndpoint, ReadOperation
+from picows_aio.waiter cimport Waiter
 
 from picows_aio.arguments import check_plain_function
 from picows_aio.exceptions import ConcurrencyError, ConnectionClosedOK

@@ -1,7 +1,8 @@
 """The sending side of a connection."""
 
-from picows_aio.awaitable cimport Operation, Waiter
+from picows_aio.awaitable cimport Operation
 from picows_aio.receiving cimport ReceivingEndpoint
+from picows_aio.waiter cimport Waiter
 
 
 cdef class SendingEndpoint(ReceivingEndpoint):

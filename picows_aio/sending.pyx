@@ -7,10 +7,11 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 cimport cython
 from picows.enums cimport WSMsgType
 from picows_aio.awaitable cimport (
-    Operation, Waiter, make_steppable, mark_coroutine_function, may_reuse,
+    Operation, make_steppable, mark_coroutine_function, may_reuse,
 )
 from picows_aio.endpoint cimport CLOSED
 from picows_aio.receiving cimport ReceivingEndpoint
+from picows_aio.waiter cimport Waiter
 
 from picows_aio.frames import CloseCode, Frame, Opcode
 

@@ -1,8 +1,8 @@
 """The queue behind a stream."""
 
 from libc.stdint cimport int64_t, uint64_t
-from picows_aio.awaitable cimport Waiter
 from picows_aio.messages cimport MessageQueue
+from picows_aio.waiter cimport Waiter
 
 
 cdef enum Overflow:

@@ -8,8 +8,8 @@ from time import monotonic_ns
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
-from picows_aio.awaitable cimport Waiter
 from picows_aio.messages cimport OBJECT_OVERHEAD, MessageQueue
+from picows_aio.waiter cimport Waiter
 
 from picows_aio.arguments import check_plain_function
 

@@ -3,8 +3,9 @@
 from libc.stdint cimport int64_t, uint64_t
 from picows.listener cimport WSListener
 from picows.transport cimport WSTransport
-from picows_aio.awaitable cimport Operation, Waiter
+from picows_aio.awaitable cimport Operation
 from picows_aio.stream_queue cimport StreamQueue
+from picows_aio.waiter cimport Waiter
 
 
 cdef class StreamSource(WSListener):

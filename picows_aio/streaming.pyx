@@ -12,9 +12,10 @@ from time import monotonic_ns
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 from picows.listener cimport WSListener
-from picows_aio.awaitable cimport Operation, Waiter, is_abandoned, make_steppable, mark_coroutine_function
+from picows_aio.awaitable cimport Operation, is_abandoned, make_steppable, mark_coroutine_function
 from picows_aio.messages cimport whole
 from picows_aio.stream_queue cimport StreamQueue
+from picows_aio.waiter cimport Waiter
 
 from picows_aio.exceptions import ConcurrencyError, ConnectionClosedOK
 from picows_aio.stream_queue import check_stream_settings, stats_of

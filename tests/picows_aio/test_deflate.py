@@ -515,8 +515,8 @@ def test_settings_of_zlib_keep_large_messages_with_zlib(settings, uses_isal):
 
 @pytest.mark.parametrize("takeover", [True, False])
 @pytest.mark.parametrize(("settings", "uses_isal"), [({"memLevel": 5}, True), ({"level": 6}, False)])
-def test_clients_take_time_for_memory(settings, uses_isal, takeover):
-    """With a window ISA-L compresses all that a client sends; without, what is small stays with zlib."""
+def test_clients_compress_all_with_isal_and_their_window(settings, uses_isal, takeover):
+    """Without a window what is small stays with zlib."""
     encoders = choose_encoders("auto", 12, takeover, tuple(settings.items()), is_client_side=True)
     assert (encoders.small.engine is load_engine("isal")) == (uses_isal and takeover)
     assert (encoders.large.engine is load_engine("isal")) == uses_isal
