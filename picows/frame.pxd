@@ -1,5 +1,6 @@
 """Frames as listeners see them."""
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t
 
 from picows.enums cimport WSCloseCode, WSMsgType
@@ -11,7 +12,8 @@ cdef class WSFrame:
         char* payload_ptr
         readonly Py_ssize_t payload_size  # bytes
         readonly Py_ssize_t tail_size    # bytes behind this frame in the same read
-        WSMsgType msg_type               # for C; Python has a property of this name
+        WSMsgType msg_type               # for C; `set_opcode` sets it and
+        PyObject* _msg_type              # what Python sees under this name, borrowed
         readonly bint fin
         readonly bint rsv1
         readonly bint rsv2
@@ -32,3 +34,11 @@ cdef class WSFrame:
     cpdef str get_close_reason(self)
     cdef bint was_kept(self)
     cdef int detach(self) except -1
+
+
+cdef PyObject* OPCODES[16]   # the members of WSMsgType, None where there is none
+
+
+cdef inline void set_opcode(WSFrame frame, int opcode) noexcept:
+    frame.msg_type = <WSMsgType> opcode
+    frame._msg_type = OPCODES[opcode]

@@ -9,31 +9,32 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
-from cpython.ref cimport Py_INCREF, PyObject
+from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from picows.enums cimport WSCloseCode
 
 from picows.enums import WSMsgType as OpcodeEnum
 
-cdef extern from "Python.h":
-    ctypedef struct PyGetSetDef:
-        const char* name
-        PyObject* (*get)(PyObject* self, void* closure) except NULL
-
 cdef extern from *:
     """
-    static int ws_add_attribute(PyObject *type, PyGetSetDef *attribute)
+    #include <structmember.h>
+
+    /* A member, not a property: CPython's interpreter then reads it itself, without a call. */
+    static int ws_add_member(PyObject *type, const char *name, Py_ssize_t offset)
     {
-        PyObject *descriptor = PyDescr_NewGetSet((PyTypeObject *)type, attribute);
+        static PyMemberDef member = {NULL, T_OBJECT_EX, 0, READONLY, NULL};
+        member.name = name;
+        member.offset = offset;
+        PyObject *descriptor = PyDescr_NewMember((PyTypeObject *)type, &member);
         if (descriptor == NULL)
             return -1;
-        int status = PyDict_SetItemString(((PyTypeObject *)type)->tp_dict, attribute->name, descriptor);
+        int status = PyDict_SetItemString(((PyTypeObject *)type)->tp_dict, name, descriptor);
         Py_DECREF(descriptor);
         PyType_Modified((PyTypeObject *)type);
         return status;
     }
     """
-    int ws_add_attribute(object type, PyGetSetDef* attribute) except -1
+    int ws_add_member(object type, const char* name, Py_ssize_t offset) except -1
 
 cdef enum:
     SMALL_PAYLOAD = 4096   # bytes: below it a kept payload moves out, so that it pins at most 16 times its size
@@ -155,17 +156,15 @@ cdef class WSFrame:
         return 0
 
 
-# What Cython generates for a `readonly` enum looks the member up in its class on each access: 10 times as slow.
-cdef tuple OPCODES = tuple(OpcodeEnum._value2member_map_.get(opcode) for opcode in range(16))
+cdef tuple MEMBERS = tuple([OpcodeEnum._value2member_map_.get(opcode) for opcode in range(16)])
 
 
-cdef PyObject* get_msg_type(PyObject* frame, void* closure) except NULL:
-    cdef object member = OPCODES[<int> (<WSFrame> frame).msg_type]
-    Py_INCREF(member)
-    return <PyObject*> member
+cdef int add_msg_type() except -1:
+    cdef int opcode
+    cdef WSFrame frame = WSFrame.__new__(WSFrame)
+    for opcode in range(16):
+        OPCODES[opcode] = <PyObject*> MEMBERS[opcode]
+    return ws_add_member(WSFrame, b"msg_type", <char*> &frame._msg_type - <char*> <PyObject*> frame)
 
 
-cdef PyGetSetDef MSG_TYPE
-MSG_TYPE.name = b"msg_type"
-MSG_TYPE.get = get_msg_type
-ws_add_attribute(WSFrame, &MSG_TYPE)
+add_msg_type()

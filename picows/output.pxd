@@ -1,11 +1,13 @@
 """The write path of one connection."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 # Writes all of `data` and `more` (None: there is no more) to a transport, and calls back only when it has both.
 ctypedef int (*whole_writer)(object transport, object data, object more) except -1
 
 
+@cython.final
 cdef class Output:
     cdef:
         int _fd                        # for direct writes; -1: only through the transport
@@ -54,8 +56,16 @@ cdef class Output:
     cdef int lose(self) except -1
     cdef int when_written(self, object callback) except -1
     cdef size_t backlog(self) except? 0
-    cdef bint sent_in_read(self)
-    cdef bint is_stopped(self)
+
+    cdef inline bint sent_in_read(self) noexcept:
+        return self._has_sent_in_read
+
+    cdef inline bint is_stopped(self) noexcept:
+        return self._is_stopped
+
+    cdef inline bint asks_for_more_input(self) noexcept:
+        """Whether `send_frame` decides by its `more_input`; it costs a call to find out."""
+        return self._is_reading and self._coalesces and not self._has_sent_in_read
 
     cdef bint _is_to_be_gathered(self, uint8_t opcode, size_t size, bint more_input) except -1
     cdef int _gather(self, uint8_t opcode, const uint8_t* payload, size_t size, bint fin, uint8_t rsv) except -1

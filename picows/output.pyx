@@ -9,7 +9,6 @@ read a callback does.
 
 from os import strerror
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -73,7 +72,6 @@ cdef void give_block(uint8_t* block):
         free(block)
 
 
-@cython.final
 cdef class Output:
     """Sends frames through a socket and its transport, in order."""
 
@@ -193,12 +191,6 @@ cdef class Output:
     cdef int end_read(self) except -1:
         self._is_reading = False
         return self.flush() if self._cork_depth == 0 else 0
-
-    cdef bint sent_in_read(self):
-        return self._has_sent_in_read
-
-    cdef bint is_stopped(self):
-        return self._is_stopped
 
     cdef object transport(self):
         return self._transport

@@ -15,7 +15,7 @@ from libc.stdint cimport UINT64_MAX, int64_t
 from libc.string cimport memcpy
 from picows.buffer cimport READ_SIZE
 from picows.closing cimport violation
-from picows.enums cimport WSMsgType
+from picows.frame cimport set_opcode
 from picows.native cimport (
     MASK, WS_INCOMPLETE, WS_OK, WS_OPCODE_CLOSE, WS_RSV1, WS_RSV2, WS_RSV3, ws_check_close, ws_check_header,
     ws_check_text,
@@ -230,7 +230,7 @@ cdef class FrameParser:
             frame.owner = owner
         frame.payload_ptr = <char*> payload
         frame.payload_size = <Py_ssize_t> header.payload_len
-        frame.msg_type = <WSMsgType> header.opcode
+        set_opcode(frame, header.opcode)
         frame.fin = header.fin
         frame.rsv1 = header.rsv & WS_RSV1 != 0
         frame.rsv2 = header.rsv & WS_RSV2 != 0

@@ -14,6 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.unicode cimport PyUnicode_AsUTF8String
 from picows.closing cimport WSCloseHandshake, close_info, close_payload, close_payload_from
 from picows.enums cimport NoResult, WSCloseCode, WSMsgType
+from picows.frame cimport WSFrame
 from picows.native cimport WS_MAX_CONTROL_PAYLOAD, WS_MAX_HEADER_SIZE, WS_RSV1, WS_RSV2, WS_RSV3, ws_clock_ns
 
 from picows.http11 import restore_request, restore_response
@@ -493,6 +494,7 @@ cdef class WSTransport:
             const char* text
             Py_ssize_t size
             bytes encoded
+            WSFrame frame
         if PyBytes_CheckExact(message):
             self._check_frame(opcode, PyBytes_GET_SIZE(message), fin)
             return self._send(opcode, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), message, fin, rsv)
@@ -504,6 +506,10 @@ cdef class WSTransport:
             encoded = PyUnicode_AsUTF8String(message)
             self._check_frame(opcode, PyBytes_GET_SIZE(encoded), fin)
             return self._send(opcode, PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded), encoded, fin, rsv)
+        if isinstance(message, WSFrame):
+            frame = <WSFrame> message
+            self._check_frame(opcode, frame.payload_size, fin)
+            return self._send(opcode, frame.payload_ptr, frame.payload_size, None, fin, rsv)
         if message is None:
             self._check_frame(opcode, 0, fin)
             return self._send(opcode, NULL, 0, None, fin, rsv)
@@ -526,9 +532,11 @@ cdef class WSTransport:
             self.logger.log(PICOWS_DEBUG_LL, "send frame: opcode=%d, fin=%d, payload %d bytes", opcode, fin, size)
         if opcode == WSMsgType.PING:
             self._pings_sent += 1
+        cdef bint more_input = False
+        if self.output.asks_for_more_input() and self._owner is not None:
+            more_input = self._owner.has_more_input()
         return self.output.send_frame(
-            <uint8_t> opcode, <const uint8_t*> payload, size, keeper, fin, rsv,
-            self._owner is not None and self._owner.has_more_input(),
+            <uint8_t> opcode, <const uint8_t*> payload, size, keeper, fin, rsv, more_input
         )
 
     cdef int send_control(self, int opcode, object message) except -1:

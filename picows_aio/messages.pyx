@@ -9,7 +9,7 @@ from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from picows.enums cimport WSCloseCode, WSMsgType
-from picows.frame cimport WSFrame
+from picows.frame cimport WSFrame, set_opcode
 
 from picows import WSProtocolError
 from picows_aio.exceptions import PayloadTooBig, TooManyFragments
@@ -250,7 +250,7 @@ cdef WSFrame new_frame(WSMsgType opcode, bytes payload, bint fin):
     frame.owner = payload
     frame.payload_ptr = PyBytes_AS_STRING(payload)
     frame.payload_size = PyBytes_GET_SIZE(payload)
-    frame.msg_type = opcode
+    set_opcode(frame, opcode)
     frame.fin = fin
     frame.last_in_buffer = True
     return frame

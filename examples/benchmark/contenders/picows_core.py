@@ -106,7 +106,7 @@ async def send(task: job.Job) -> None:
 class Echo(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         opcode = frame.msg_type
-        if opcode == CLOSE:
+        if opcode is CLOSE:
             transport.disconnect()
         elif frame.payload_size < COPY_SIZE:
             transport.send(opcode, frame.get_payload_as_bytes())
@@ -116,10 +116,22 @@ class Echo(WSListener):
 
 async def echo(task: job.Job) -> None:
     sock = task.listening_socket()
-    await ws_create_server(lambda request: Echo(), sock=sock, **task.keywords)
+    make = EchoFrames if hasattr(picows, "broadcast") else Echo
+    await ws_create_server(lambda request: make(), sock=sock, **task.keywords)
     async for _ in job.runs(port=sock.getsockname()[1]):
         gc.collect()
         job.say(collected=True)
+
+
+class EchoFrames(WSListener):
+    """The same where frames can be sent as they are."""
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        opcode = frame.msg_type
+        if opcode is CLOSE:
+            transport.disconnect()
+        else:
+            transport.send(opcode, frame)
 
 
 class Member(WSListener):
