@@ -71,7 +71,8 @@ class _Delivery:
         self._msg_type = picows.WSMsgType.TEXT if is_text else picows.WSMsgType.BINARY
         self._payload = message.encode() if isinstance(message, str) else bytes(message)
         self._keyed: tuple[SendPolicy | None, object] = (None, None)
-        self._plain: list[Connection] = []  # will share one frame
+        self._sharing: list[Connection] = []  # of one frame
+        self._transports: list[picows.WSTransport] = []  # theirs
         self._admitted: list[tuple[Connection, SendBudget]] = []
         self._sent = self._kept = self._replaced = 0
         self._skipped: list[SkippedConnection] = []
@@ -88,36 +89,27 @@ class _Delivery:
 
     def offer(self, connections: Iterable[Connection], policy: SendPolicy | None) -> None:
         """Serve the connections that need a frame of their own; remember those that can share one."""
-        is_open, plain = State.OPEN, self._plain
+        share, add_transport = self._sharing.append, self._transports.append
         for connection in connections:
             try:  # free, unlike asking each for its type
-                state = connection.state
+                transport = connection.shareable_transport() if policy is None else None
             except AttributeError:
                 raise _not_a_connection(connection) from None
-            if state is not is_open:
-                if not isinstance(connection, Connection):
-                    raise _not_a_connection(connection)
-                self._skipped.append(SkippedConnection(connection, PushOutcome.CLOSED))
-                continue
-            chosen = connection.send_policy if policy is None else policy
-            if chosen is not None:
-                if not self._is_admitted(connection, chosen):
-                    continue
-            elif connection.is_sending_fragments():
-                self._fail(connection, ConcurrencyError("sending a fragmented message"))
-                continue
-            if connection.protocol.extensions:
-                self._send_alone(connection)
+            if transport is None:
+                self._offer_one(connection, policy)
             else:
-                plain.append(connection)
+                share(connection)
+                add_transport(transport)
 
     def write(self) -> None:
         """Write one frame to all connections that can share it."""
-        transports = [connection.core_transport for connection in self._plain]
-        result = picows.broadcast(transports, self._msg_type, self._payload)
+        result = picows.broadcast(self._transports, self._msg_type, self._payload)
         self._sent += result.sent
         if result.failed or result.skipped:
-            by_transport = {id(connection.core_transport): connection for connection in self._plain}
+            by_transport = {
+                id(transport): connection
+                for transport, connection in zip(self._transports, self._sharing, strict=True)
+            }
             for transport, exc in result.failed:
                 self._fail_write(by_transport[id(transport)], exc)
             for transport in result.skipped:
@@ -132,6 +124,26 @@ class _Delivery:
             if connection not in self._unwritten and budget.written() is _OVER
         ]
         return BroadcastReport(self._sent, self._kept, self._replaced, tuple(self._skipped), tuple(over))
+
+    def _offer_one(self, connection: Connection, policy: SendPolicy | None) -> None:
+        """What is not open, or has a policy, extensions or a fragmented message under way."""
+        if not isinstance(connection, Connection):
+            raise _not_a_connection(connection)
+        if connection.state is not State.OPEN:
+            self._skipped.append(SkippedConnection(connection, PushOutcome.CLOSED))
+            return
+        chosen = connection.send_policy if policy is None else policy
+        if chosen is not None:
+            if not self._is_admitted(connection, chosen):
+                return
+        elif connection.is_sending_fragments():
+            self._fail(connection, ConcurrencyError("sending a fragmented message"))
+            return
+        if connection.protocol.extensions:
+            self._send_alone(connection)
+        else:
+            self._sharing.append(connection)
+            self._transports.append(connection.core_transport)
 
     def _is_admitted(self, connection: Connection, policy: SendPolicy) -> bool:
         """Whether the message is to be written; if not, what becomes of it is settled."""

@@ -62,6 +62,18 @@ cdef class PushingEndpoint(SendingEndpoint):
         """What became of the messages pushed under a policy, a :class:`picows_aio.PushStats`."""
         return PushStats() if self._budget is None else self._budget.stats()
 
+    def shareable_transport(self):
+        """For :func:`picows_aio.broadcast`: the transport of a connection that is open, without a policy, and whose next
+        frame may be the same as that of others; None: it is another case.
+        """
+        if not self.is_open() or self._is_sending_fragments:
+            return None
+        if self._deflate is not None or self._extensions is not None:
+            return None
+        if self._budget is not None and self._budget.policy is not None:
+            return None
+        return self._transport
+
     async def drained(self):
         """Wait until no more than the low mark of ``write_limit`` waits to be sent, or the connection is closed."""
         try:
