@@ -107,8 +107,7 @@ class _Delivery:
         self._sent += result.sent
         if result.failed or result.skipped:
             by_transport = {
-                id(transport): connection
-                for transport, connection in zip(self._transports, self._sharing, strict=True)
+                id(transport): connection for transport, connection in zip(self._transports, self._sharing, strict=True)
             }
             for transport, exc in result.failed:
                 self._fail_write(by_transport[id(transport)], exc)
