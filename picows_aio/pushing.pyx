@@ -63,8 +63,8 @@ cdef class PushingEndpoint(SendingEndpoint):
         return PushStats() if self._budget is None else self._budget.stats()
 
     def shareable_transport(self):
-        """For :func:`picows_aio.broadcast`: the transport of a connection that is open, without a policy, and whose next
-        frame may be the same as that of others; None: it is another case.
+        """For :func:`picows_aio.broadcast`: the transport of a connection that is open and has no policy, when its next
+        frame may be the same as that of others; else None.
         """
         if not self.is_open() or self._is_sending_fragments:
             return None
