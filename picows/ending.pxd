@@ -1,4 +1,4 @@
-"""How a connection ends."""
+"""What a connection consists of, and how it ends."""
 
 from picows.frame cimport WSFrame
 from picows.listener cimport WSListener

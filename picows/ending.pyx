@@ -1,5 +1,5 @@
 # cython: auto_pickle=False, autotestdict=False
-"""How a connection ends: after a closing handshake, because something failed, or because it is dropped.
+"""What a connection consists of, and how it ends: after a closing handshake, because something failed, or dropped.
 
 RFC 6455 section 7.1. Every wait for the peer has a deadline.
 """

@@ -12,8 +12,8 @@ cdef class WSFrame:
         char* payload_ptr
         readonly Py_ssize_t payload_size  # bytes
         readonly Py_ssize_t tail_size    # bytes behind this frame in the same read
-        WSMsgType msg_type               # for C; `set_opcode` sets it and
-        PyObject* _msg_type              # what Python sees under this name, borrowed
+        WSMsgType msg_type               # for C; set by `set_opcode`, with the next
+        PyObject* _msg_type              # what Python sees as `msg_type`: borrowed from OPCODES, where it stays
         readonly bint fin
         readonly bint rsv1
         readonly bint rsv2
@@ -36,7 +36,7 @@ cdef class WSFrame:
     cdef int detach(self) except -1
 
 
-cdef PyObject* OPCODES[16]   # the members of WSMsgType, None where there is none
+cdef PyObject* OPCODES[16]   # the members of WSMsgType, None where there is none; a tuple of the module owns them
 
 
 cdef inline void set_opcode(WSFrame frame, int opcode) noexcept:

@@ -156,6 +156,7 @@ cdef class WSFrame:
         return 0
 
 
+# Keeps what OPCODES points to.
 cdef tuple MEMBERS = tuple([OpcodeEnum._value2member_map_.get(opcode) for opcode in range(16)])
 
 

@@ -2,8 +2,8 @@
 """Between asyncio and the layers that know nothing of it: one object for each connection.
 
 ConnectionProtocol adds asyncio's callbacks and auto ping to what its bases do, from above: `polling`, `delivery` to the
-listener, `ending`. States: OPENING -> OPEN -> LINGERING -> DISCONNECTED, every one of the first three may also go
-straight to the last.
+listener, `ending`. States, moved only in these files: OPENING -> OPEN -> LINGERING -> DISCONNECTED, every one of the
+first three may also go straight to the last.
 Guaranteed: `on_ws_connected` comes first, `on_ws_disconnected` last and once; bytes received before the connection was
 lost are delivered before that is reported. Nothing waits without a deadline.
 """

@@ -509,7 +509,8 @@ cdef class WSTransport:
         if isinstance(message, WSFrame):
             frame = <WSFrame> message
             self._check_frame(opcode, frame.payload_size, fin)
-            return self._send(opcode, frame.payload_ptr, frame.payload_size, None, fin, rsv)
+            # The owner: a callback that takes a view meanwhile may move the frame to other memory.
+            return self._send(opcode, frame.payload_ptr, frame.payload_size, frame.owner, fin, rsv)
         if message is None:
             self._check_frame(opcode, 0, fin)
             return self._send(opcode, NULL, 0, None, fin, rsv)

@@ -91,7 +91,7 @@ class _Delivery:
         """Serve the connections that need a frame of their own; remember those that can share one."""
         share, add_transport = self._sharing.append, self._transports.append
         for connection in connections:
-            try:  # free, unlike asking each for its type
+            try:  # costs nothing, unlike asking each for its type
                 transport = connection.shareable_transport() if policy is None else None
             except AttributeError:
                 raise _not_a_connection(connection) from None

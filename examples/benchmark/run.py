@@ -8,6 +8,7 @@ Needs Linux, a C compiler and two CPUs that have nothing else to do.
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -40,11 +41,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--label", nargs="+", default=[], help="only cases whose label contains one of these")
     parser.add_argument("--peers", nargs="*", choices=others, default=others, help="whom to compare with; default all")
     parser.add_argument("--loops", type=lambda text: tuple(text.split(",")), default=LOOPS, help="asyncio,uvloop")
-    parser.add_argument("--rounds", type=int, help="samples of each contender; default 33, with --quick 6")
+    parser.add_argument("--rounds", type=int, help="samples of each contender, in threes; default 33; --quick: 6")
     parser.add_argument("--seconds", type=float, help="length of a sample; default 0.06, with --quick 0.05")
     parser.add_argument("--json", type=Path, help="write all samples to this file")
     parser.add_argument("--from", dest="files", type=Path, nargs="+", help="measure nothing: report what --json wrote")
-    parser.add_argument("--report", type=Path, help="write report.md, report.rst and charts to this folder")
+    parser.add_argument("--report", type=Path, help="folder for report.md, report.rst and charts; default in --venvs")
     parser.add_argument("--venvs", type=Path, default=CACHE, help="where environments are kept; default .benchmark/")
     parser.add_argument(
         "--ours-python",
@@ -54,7 +55,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not set(options.loops) <= set(LOOPS):
         parser.error(f"--loops takes {','.join(LOOPS)}")
-    options.rounds = options.rounds or (6 if options.quick else 33)
+    options.restarts = 1 if options.quick else 3
+    options.rounds = math.ceil((options.rounds or (6 if options.quick else 33)) / options.restarts) * options.restarts
     options.seconds = options.seconds or (0.05 if options.quick else 0.06)
     return options
 
@@ -72,8 +74,7 @@ def prepare(options: argparse.Namespace) -> Bench:
     measured, other = machine.choose_cpus()
     if measured == other:
         tell("there is only one CPU: contenders and native programs share it")
-    restarts = 1 if options.quick else min(3, options.rounds)
-    return Bench(environments, programs, (measured, other), folder, options.rounds, restarts, options.seconds)
+    return Bench(environments, programs, (measured, other), folder, options.rounds, options.restarts, options.seconds)
 
 
 def tell(text: str) -> None:
@@ -124,12 +125,20 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_all(files: Sequence[Path]) -> dict[str, Any]:
-    """One document of several: runs of different scenarios, on one machine."""
+    """One document of several: runs of different scenarios, on one machine, with the same peers."""
     documents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     merged: dict[str, Any] = documents[0]
-    for document in documents[1:]:
+    for file, document in zip(files[1:], documents[1:], strict=True):
+        for name in ("CPU", "CPUs", "kernel"):
+            if document["machine"][name] != merged["machine"][name]:
+                sys.exit(f"{file} was measured on another machine than {files[0]}: its {name} differs")
+        for peer, version in document["versions"].items():
+            if merged["versions"].setdefault(peer, version) != version:
+                sys.exit(f"{file} was measured with {version}, {files[0]} with {merged['versions'][peer]}")
         scenarios = ", ".join(dict.fromkeys(case["scenario"] for case in document["cases"]))
-        merged["machine"]["rounds"] += f"; {scenarios}: {document['machine']['rounds']}"
+        for name in ("date", "revision", "load before", "rounds"):
+            if document["machine"][name] != merged["machine"][name]:
+                merged["machine"][name] += f"; {scenarios}: {document['machine'][name]}"
         merged["cases"] += document["cases"]
     order = {case.scenario: rank for rank, case in enumerate(all_cases(LOOPS, quick=False))}
     merged["cases"].sort(key=lambda case: order[case["scenario"]])
@@ -143,8 +152,9 @@ def main(arguments: Sequence[str]) -> None:
     tell(f"targets: {targets.summary(rows)}")
     for row in rows:
         print("  ".join(row))
-    if options.report:
-        report.write(document, options.report)
+    folder = options.report or options.venvs / "report"
+    report.write(document, folder)
+    tell(f"report and charts: {folder}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ COUNT = 2000  # operations of each segment
 PART = 200  # frames written before they are read: they fit a socket buffer
 SEGMENTS = [
     *("nothing", "decode", "mask 4 KiB", "validate 4 KiB of UTF-8"),
-    *("receive", "send", "receive masked", "send unmasked", "aio receive", "aio wait", "aio send"),
+    *("receive", "send", "receive masked", "send unmasked", "echo", "aio receive", "aio wait", "aio send"),
 ]
 LARGE = 4096  # bytes
 PAYLOAD = b"x" * 64
@@ -40,6 +40,14 @@ class Counter(WSListener):
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
         self.frames += 1
+
+
+class Echo(Counter):
+    """Sends back what comes."""
+
+    def on_ws_frame(self, transport: Any, frame: Any) -> None:
+        self.frames += 1
+        transport.send(frame.msg_type, frame)
 
 
 def mark() -> None:
@@ -69,10 +77,9 @@ async def open_client(connect: Callable[[socket.socket], Any]) -> tuple[Any, soc
     return connection, peer
 
 
-async def open_server(path: str) -> tuple[Counter, socket.socket]:
+async def open_server(path: str, counter: Counter) -> tuple[Counter, socket.socket]:
     """A server's listener, and the socket of its client: a Unix socket, where what is sent has arrived."""
-    counter = Counter()
-    server = await picows.ws_create_server(lambda request: counter, path=path)
+    server = await picows.ws_create_server(lambda request: counter, path=path, coalesce=isinstance(counter, Echo))
     peer = socket.socket(socket.AF_UNIX)
     peer.connect(path)
     peer.setblocking(False)
@@ -91,6 +98,7 @@ async def receive(counter: Counter, peer: socket.socket, frames: bytes) -> None:
         wanted = counter.frames + PART
         while counter.frames < wanted:
             await asyncio.sleep(0)
+        drain(peer)
 
 
 async def send(counter: Counter, peer: socket.socket) -> None:
@@ -137,7 +145,8 @@ async def main() -> None:
         lambda sock: picows.ws_connect(Counter, "ws://localhost/", socket_factory=lambda url: sock)
     )
     with tempfile.TemporaryDirectory() as folder:
-        served, client = await open_server(f"{folder}/socket")
+        served, client = await open_server(f"{folder}/socket", Counter())
+        echoing, sender = await open_server(f"{folder}/echo", Echo())
     connection, other = await open_client(
         lambda sock: picows_aio.connect(
             "ws://localhost/", sock=sock, compression=None, ping_interval=None, max_queue=None, proxy=None
@@ -169,6 +178,7 @@ async def main() -> None:
         "send": lambda: send(counter, peer),
         "receive masked": lambda: receive(served, client, masked),
         "send unmasked": lambda: send(served, client),
+        "echo": lambda: receive(echoing, sender, masked),
         "aio receive": lambda: receive_messages(connection, other, plain),
         "aio wait": lambda: wait_for_messages(connection, other, encode_frame(BINARY, PAYLOAD)),
         "aio send": lambda: send_messages(connection, other),

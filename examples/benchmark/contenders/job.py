@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+LISTEN_BACKLOG = 1024  # connections
 BROADCAST_SEND_BUFFER = 65536  # bytes: readers that stopped are full after a few messages
 
 
@@ -64,8 +65,15 @@ class Job:
         return itertools.cycle(messages)
 
     def listening_socket(self) -> socket.socket:
-        """A free port of the loopback interface; connections inherit its send buffer."""
-        sock = socket.create_server(("127.0.0.1", 0))
+        """A free port of the loopback interface; connections inherit its send buffer.
+
+        The protocol is named because asyncio switches Nagle's algorithm off only where it is; `serve(host, port)` names
+        it too.
+        """
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(LISTEN_BACKLOG)
         if self.role == "broadcast":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BROADCAST_SEND_BUFFER)
         return sock

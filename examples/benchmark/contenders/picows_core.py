@@ -116,7 +116,7 @@ class Echo(WSListener):
 
 async def echo(task: job.Job) -> None:
     sock = task.listening_socket()
-    make = EchoFrames if hasattr(picows, "broadcast") else Echo
+    make = EchoFrames if frames_are_buffers() else Echo
     await ws_create_server(lambda request: make(), sock=sock, **task.keywords)
     async for _ in job.runs(port=sock.getsockname()[1]):
         gc.collect()
@@ -132,6 +132,15 @@ class EchoFrames(WSListener):
             transport.disconnect()
         else:
             transport.send(opcode, frame)
+
+
+def frames_are_buffers() -> bool:
+    """Whether a frame can be sent as it is."""
+    try:
+        memoryview(WSFrame.__new__(WSFrame))
+    except TypeError:
+        return False
+    return True
 
 
 class Member(WSListener):

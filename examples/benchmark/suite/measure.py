@@ -80,6 +80,7 @@ class Samples:
         busy: Part of the time that the measured process had its CPU.
         peer_busy: The same of the native peer. Near 1, with the measured process waiting, the peer is the bottleneck.
         latencies: Percentiles in microseconds, where the load generator took them.
+        bursts: Latencies behind each percentile.
     """
 
     values: list[float] = field(default_factory=list)
@@ -87,6 +88,7 @@ class Samples:
     busy: list[float] = field(default_factory=list)
     peer_busy: list[float] = field(default_factory=list)
     latencies: dict[str, list[float]] = field(default_factory=dict)
+    bursts: list[int] = field(default_factory=list)
 
 
 def measure(case: Case, bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -267,6 +269,7 @@ def _sample(entry: Entry, peer: Process, case: Case, samples: Samples) -> None:
     for name in ("p50", "p99", "p999"):
         if name in answer:
             samples.latencies.setdefault(name, []).append(answer[name])
+    samples.bursts.append(operations // case.burst)
 
 
 def _measure_memory(

@@ -74,12 +74,8 @@ class Process:
         return self.answer()
 
     def cpu_seconds(self) -> float:
-        """CPU time of all its threads so far; exact to the nanosecond where the kernel keeps count of that."""
-        tasks = [path.joinpath("schedstat") for path in Path(f"/proc/{self.pid}/task").iterdir()]
-        if tasks[0].exists():
-            return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+        """CPU time so far of all its threads, and of the processes that it started and that have not ended."""
+        return sum(_cpu_seconds(pid) for pid in (self.pid, *_children(self.pid)))
 
     def resident_bytes(self) -> int:
         """Memory of the process that is in RAM now."""
@@ -121,3 +117,18 @@ class Process:
         self._errors.seek(0)
         words = self._errors.read().decode(errors="replace").strip().splitlines()
         return f"exit status {status}: {' | '.join(words[-3:]) or 'no message'}"
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that it started, where the kernel tells."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in lists for child in path.read_text().split()]
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Exact to the nanosecond where the kernel keeps count of that."""
+    tasks = [path.joinpath("schedstat") for path in Path(f"/proc/{pid}/task").iterdir()]
+    if tasks[0].exists():
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS

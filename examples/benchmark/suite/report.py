@@ -28,7 +28,9 @@ METHOD = (
     "the upper end with the noise would. "
     "CPU µs is what the measured process took for each operation; busy is the part of the time in which it and its "
     "native peer had their CPU: a peer near 100 % beside a contender that waits would be the bottleneck. "
-    "Percentiles, and bytes per second as messages grow, are called worse where the whole interval is below 1."
+    "A percentile is told where ten latencies of each round are above it, and called worse than the best peer's where "
+    "the whole interval is below 1. Bytes per second as messages grow are compared with the best smaller size, which was "
+    "measured at another time, and called worse where the interval with the noise is below 1."
 )
 
 
@@ -87,7 +89,9 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, samples in contenders.items():
         low, middle, high = (value * scale(result) for value in quartiles(samples["values"]))
         ratio = compare(samples["values"], first["values"])
-        latencies = [statistics.median(values) for values in samples["latencies"].values()]
+        latencies = [
+            statistics.median(values) for name in samples["latencies"] if (values := targets.percentile(samples, name))
+        ]
         yield (
             *(name, format_value(middle), f"{format_value(low)} to {format_value(high)}"),
             f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})",

@@ -1,6 +1,7 @@
 """What this package promises: ratios to other contenders, and absolute figures, each met or not in a measurement."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,13 +128,25 @@ LIMITS = (
     Limit("peak_memory", "core", 17, "MiB", "16 MiB"),
     Limit("peak_memory", "aio", 17, "MiB", "16 MiB"),
 )
+LEAST_ABOVE = 10  # latencies above a percentile that is worth telling
 HEADERS = ("scenario", "case", "loop", "pair", "target", "medians", "pairs, 95 %", "A/A ±", "CPU", "")
 
 
 def summary(rows: Sequence[Sequence[str]]) -> str:
     """How many lines of the table are as they should be, and how many nobody can tell."""
-    reached, unknown = sum(row[-1] in (MET, NOT_WORSE) for row in rows), sum(row[-1] == UNKNOWN for row in rows)
-    return f"{reached} of {len(rows)} are reached, {unknown} are lost in noise, {len(rows) - reached - unknown} are not"
+    count = Counter(row[-1] for row in rows)
+    targets = count[MET] + count[UNKNOWN] + count[MISSED]
+    return (
+        f"{count[MET]} of {targets} targets are met, {count[UNKNOWN]} are lost in noise, {count[MISSED]} are not met; "
+        f"{count[NOT_WORSE]} of {count[NOT_WORSE] + count[WORSE]} comparisons of latencies and of sizes are not worse"
+    )
+
+
+def percentile(samples: Mapping[str, Any], name: str) -> list[float] | None:
+    """A high percentile of each round, "p99" or "p999"; None where fewer than ten latencies of a round are above it."""
+    above = {"p50": 0.5, "p99": 0.01, "p999": 0.001}[name] * min(samples.get("bursts") or [0])
+    values: list[float] | None = samples["latencies"].get(name)
+    return values if above >= LEAST_ABOVE else None
 
 
 def noise(result: Result) -> float | None:
@@ -191,17 +204,20 @@ def _limit_rows(limit: Limit, results: Iterable[Result]) -> Iterator[tuple[str, 
 
 
 def _sweep_rows(results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
-    """Bytes per second must not fall from one size to the next."""
-    previous: dict[tuple[str, ...], Result] = {}
+    """Bytes per second must not be fewer than those of any smaller size."""
+    best: dict[tuple[str, ...], Result] = {}
     for result in (each for each in results if each["metric"] == "bytes"):
         for ours in ("core", "aio"):
             key = (result["scenario"], result["loop"], ours)
             if ours not in result["contenders"]:
                 continue
-            before, previous[key] = previous.get(key), result
+            values = result["contenders"][ours]["values"]
+            before = best.get(key)
+            if before is None or statistics.median(values) > statistics.median(before["contenders"][ours]["values"]):
+                best[key] = result
             if before is None:
                 continue
-            ratio = compare(result["contenders"][ours]["values"], before["contenders"][ours]["values"])
+            ratio = compare(values, before["contenders"][ours]["values"])
             uncertainty = noise(result)
             # The sizes were not measured in turns: what is not told from noise is no fall.
             falls = ratio.high + (uncertainty or 0) < 1
@@ -220,9 +236,9 @@ def _latency_rows(results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
         for ours in ("core", "aio"):
             for name, words in (("p99", "p99"), ("p999", "p99.9")):
                 taken = {
-                    peer: contenders[peer]["latencies"][name]
+                    peer: values
                     for peer in (ours, PYPI, DROP_IN, ORIGINAL, "aiohttp")
-                    if contenders.get(peer, {}).get("latencies")
+                    if peer in contenders and (values := percentile(contenders[peer], name))
                 }
                 best = min(set(taken) - {ours}, key=lambda peer: statistics.median(taken[peer]), default=None)
                 if ours not in taken or best is None:
