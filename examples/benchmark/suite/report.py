@@ -29,8 +29,8 @@ METHOD = (
     "CPU µs is what the measured process took for each operation; busy is the part of the time in which it and its "
     "native peer had their CPU: a peer near 100 % beside a contender that waits would be the bottleneck. "
     "A percentile is told where ten latencies of each round are above it, and called worse than the best peer's where "
-    "the whole interval is below 1. Bytes per second as messages grow are compared with the best smaller size, which was "
-    "measured at another time, and called worse where the interval with the noise is below 1."
+    "the whole interval is below 1. Bytes per second as messages grow are compared with the best smaller size, which "
+    "was measured at another time, and called worse where the interval with the noise is below 1."
 )
 
 
