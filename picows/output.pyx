@@ -104,8 +104,8 @@ cdef class Output:
         """Send one frame, or gather it.
 
         Args:
-            keeper: What owns the payload: bytes that are the payload, which may be kept; anything else, or None, when the
-                memory may change after the call.
+            keeper: What owns the payload: bytes that are the payload, which may be kept; anything else, or None, where
+                the memory may change after the call.
             more_input: Frames of the read under delivery are still to come, so more output is likely.
         """
         cdef bint is_control = opcode & 0x8 != 0
