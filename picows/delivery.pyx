@@ -5,7 +5,7 @@ Guaranteed: no frame is delivered inside a callback of the same connection.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
-from picows.ending cimport LINGERING, OPEN, EndingProtocol
+from picows.ending cimport OPEN, EndingProtocol
 from picows.enums cimport WSMsgType
 from picows.frame cimport WSFrame
 from picows.listener cimport WSListener, is_overridden, python_override
@@ -270,12 +270,3 @@ cdef class DeliveringProtocol(EndingProtocol):
         except Exception as exc:   # the user's code
             self._callback = NO_CALLBACK
             self._callback_failed(exc, _CALLBACK_NAMES[ON_READ_END])
-
-    def _complete_close_after_error(self):
-        if not self.options.enable_auto_close:
-            self._state = LINGERING
-            self._is_paused = False
-            self._hold_peer(False)
-            return
-        self._transport.send_close(self._transport.close_handshake.recv.code)
-        self._complete_close()

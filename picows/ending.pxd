@@ -14,8 +14,7 @@ cdef enum State:
     DISCONNECTED
 
 
-cdef double LINGER_TIMEOUT   # seconds for the peer to end TCP after the last frame was sent
-cdef double CLOSE_TIMEOUT    # seconds for the peer to answer a CLOSE frame, or to take what is still queued
+cdef double CLOSE_TIMEOUT   # seconds for the peer to answer a CLOSE frame, or to take what is still queued
 
 
 cdef class EndingProtocol(TransportOwner):
@@ -35,6 +34,8 @@ cdef class EndingProtocol(TransportOwner):
         bint _is_peer_held              # the transport does not read
         bint _has_received_close
 
+    cdef int _stop_frames(self) except -1
+    cdef int _leave(self, int code, str reason) except -1
     cdef int _after_close_frame(self, WSFrame frame) except -1
     cdef int _complete_close(self) except -1
     cdef int _fail(self, object exception) except -1

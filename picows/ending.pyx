@@ -7,6 +7,7 @@ RFC 6455 section 7.1. Every wait for the peer has a deadline.
 import errno
 
 from picows.buffer cimport thread_pool
+from picows.enums cimport WSCloseCode
 from picows.frame cimport WSFrame
 from picows.parser cimport FrameParser
 from picows.transport cimport TransportOwner, WSTransport
@@ -15,7 +16,7 @@ from picows.closing import describe_failure
 from picows.errors import WSProtocolError
 from picows.options import PICOWS_DEBUG_LL
 
-LINGER_TIMEOUT = 1.0
+cdef double LINGER_TIMEOUT = 1.0   # seconds for the peer to end TCP after the last frame was sent
 CLOSE_TIMEOUT = 10.0
 
 # After these the socket can still be read: what the peer sent before must not be lost.
@@ -48,12 +49,7 @@ cdef class EndingProtocol(TransportOwner):
         """
         if self._state >= LINGERING:
             return
-        self._state = LINGERING
-        self._parser.discard()
-        self._output.flush()
-        self._output.stop()
-        self._is_paused = False
-        self._hold_peer(False)
+        self._stop_frames()
         try:
             if self._peer.can_write_eof():
                 self._peer.write_eof()
@@ -62,6 +58,15 @@ cdef class EndingProtocol(TransportOwner):
         except OSError as exc:   # the peer has reset the connection, which the loop is about to find out
             self._logger.log(PICOWS_DEBUG_LL, "cannot half-close: %r", exc)
         self._linger(self.loop.time() + CLOSE_TIMEOUT, self._unsent())
+
+    cdef int _stop_frames(self) except -1:
+        """No frame is delivered or sent any more; what was sent leaves, and the peer is read up to its end."""
+        self._state = LINGERING
+        self._parser.discard()
+        self._output.flush()
+        self._output.stop()
+        self._is_paused = False
+        return self._hold_peer(False)
 
     def _linger(self, until, unsent):
         """Give the peer a second to end the connection, and another for as long as it takes what is queued, up to a
@@ -132,16 +137,21 @@ cdef class EndingProtocol(TransportOwner):
         """CLOSE went both ways. RFC 6455 section 7.1.1: the server ends TCP, the client lets it, up to a deadline."""
         if self._state != OPEN:
             return 0
-        self._state = LINGERING
-        self._parser.discard()
-        self._output.flush()
-        self._output.stop()
-        self._is_paused = False
-        self._hold_peer(False)
+        self._stop_frames()
         if self.is_client_side:
             return self._set_deadline(LINGER_TIMEOUT, self._close_peer)
         self._close_peer()
         return 0
+
+    def _complete_close_after_error(self):
+        """The same when the listener failed at the CLOSE frame, and the connection goes on in spite of it."""
+        if not self.options.enable_auto_close:
+            self._state = LINGERING
+            self._is_paused = False
+            self._hold_peer(False)
+            return
+        self._transport.send_close(self._transport.close_handshake.recv.code)
+        self._complete_close()
 
     def _close_peer(self):
         """End the connection when what is queued has left; TLS also waits for the peer to end its side."""
@@ -168,6 +178,16 @@ cdef class EndingProtocol(TransportOwner):
         transport.send_close(code, reason)
         self.finish()
         return 0
+
+    cdef int _leave(self, int code, str reason) except -1:
+        """The peer is silent. It takes nothing that still waits, so only what the kernel has already is worth a second.
+        """
+        self._transport.send_close(<WSCloseCode> code, reason)
+        self._state = LINGERING
+        self._parser.discard()
+        self._output.stop()
+        self._peer.close()
+        return self._set_deadline(LINGER_TIMEOUT, self.abort)
 
     def _parser_failed(self, exception):
         """The peer broke the protocol, or there was no memory for what it sent."""

@@ -11,8 +11,8 @@ lost are delivered before that is reported. Nothing waits without a deadline.
 import socket
 
 from libc.stdint cimport int64_t
-from picows.ending cimport CLOSE_TIMEOUT, DISCONNECTED, LINGER_TIMEOUT, LINGERING, OPEN, OPENING
-from picows.enums cimport WSMsgType
+from picows.ending cimport CLOSE_TIMEOUT, DISCONNECTED, OPEN, OPENING
+from picows.enums cimport WSCloseCode, WSMsgType
 from picows.listener cimport WSListener
 from picows.native cimport ws_clock_ns, ws_set_no_delay
 from picows.output cimport Output
@@ -21,7 +21,6 @@ from picows.socket_transport cimport SocketTransport
 from picows.tls_transport cimport TLSLayer
 from picows.transport cimport WSTransport
 
-from picows.enums import WSCloseCode as CloseCode
 from picows.keepalive import AutoPing
 from picows.options import PICOWS_DEBUG_LL
 from picows.tls_transport import raise_again
@@ -274,13 +273,7 @@ cdef class ConnectionProtocol(PollingProtocol):
         if self._state != OPEN:
             return
         self._logger.info("the peer did not answer a ping within %g s: disconnecting", seconds)
-        self._transport.send_close(CloseCode.GOING_AWAY, "ping timeout")
-        self._state = LINGERING
-        self._parser.discard()
-        self._output.stop()
-        # A silent peer takes nothing that still waits, so only what the kernel has already is worth a second.
-        self._peer.close()
-        self._set_deadline(LINGER_TIMEOUT, self.abort)
+        self._leave(WSCloseCode.GOING_AWAY, "ping timeout")
 
 
 cdef int64_t read_connection(object protocol, int fd, size_t* room) except? -1:  # hot
