@@ -30,14 +30,12 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run: results.json, and the report."""
-    folder = tmp_path_factory.mktemp("benchmark")
+def run(folder: Path, *arguments: object) -> str:
+    """Run the benchmark with its files in `folder`; what it tells while it works."""
     places = ["--venvs", folder / "venvs", "--json", folder / "results.json", "--report", folder / "report"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
-    run = subprocess.run(
-        [sys.executable, PROGRAM, *ARGUMENTS, *CHOICE, *places],
+    done = subprocess.run(
+        [sys.executable, PROGRAM, *ARGUMENTS, *map(str, arguments), *places],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -45,8 +43,15 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=100,
         check=False,
     )
-    assert run.returncode == 0, run.stderr
-    assert "aio" in run.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run: results.json, and the report."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    assert "aio" in run(folder, *CHOICE)
     return folder
 
 
@@ -101,3 +106,22 @@ def test_a_report_is_made_of_several_files(output: Path, tmp_path: Path) -> None
     once, twice = ((folder / "report.md").read_text() for folder in (output / "report", tmp_path))
     heading = "### idle, no compression, asyncio"
     assert (once.count(heading), twice.count(heading)) == (1, 2)
+
+
+@pytest.mark.skipif(
+    any(shutil.which(tool) is None for tool in ("valgrind", "strace")), reason="valgrind and strace count"
+)
+def test_instructions_and_system_calls_stand_beside_times(output: Path, tmp_path: Path) -> None:
+    run(tmp_path, "--count", "--loops", "asyncio", "--scenario", "server_burst")
+    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
+    floor, core, coalescing = (case["counts"][name] for name in ("C epoll", "core", "core coalesce"))
+    assert 0 < floor["instructions"] < coalescing["instructions"] < core["instructions"]
+    assert core["system_calls"]["sendto"] == pytest.approx(1, abs=0.01)
+    assert coalescing["system_calls"]["sendto"] == pytest.approx(1 / 16, abs=0.01)
+
+    files = [output / "results.json", tmp_path / "results.json"]
+    command = [sys.executable, PROGRAM, "--from", *files, "--report", tmp_path / "both"]
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
+    report = (tmp_path / "both" / "report.md").read_text()
+    assert report.count("### server_burst") == 1
+    assert "| instructions | system calls |" in report

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from suite import machine, native, peers, report, targets
+from suite import count, machine, native, peers, report, targets
+from suite.entries import Bench
 from suite.figures import compare
-from suite.measure import AGAIN, Bench, measure
+from suite.measure import AGAIN, measure
 from suite.scenarios import Case, all_cases
 
 LOOPS = ("asyncio", "uvloop")
@@ -43,6 +44,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--loops", type=lambda text: tuple(text.split(",")), default=LOOPS, help="asyncio,uvloop")
     parser.add_argument("--rounds", type=int, help="samples of each contender, in threes; default 33; --quick: 6")
     parser.add_argument("--seconds", type=float, help="length of a sample; default 0.06, with --quick 0.05")
+    parser.add_argument(
+        "--count", action="store_true", help="instructions and system calls instead of time; takes valgrind and strace"
+    )
     parser.add_argument("--json", type=Path, help="write all samples to this file")
     parser.add_argument("--from", dest="files", type=Path, nargs="+", help="measure nothing: report what --json wrote")
     parser.add_argument("--report", type=Path, help="folder for report.md, report.rst and charts; default in --venvs")
@@ -55,6 +59,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not set(options.loops) <= set(LOOPS):
         parser.error(f"--loops takes {','.join(LOOPS)}")
+    if options.count and (missing := count.missing_tools()):
+        parser.error(f"--count needs {' and '.join(missing)}")
     options.restarts = 1 if options.quick else 3
     options.rounds = math.ceil((options.rounds or (6 if options.quick else 33)) / options.restarts) * options.restarts
     options.seconds = options.seconds or (0.05 if options.quick else 0.06)
@@ -96,28 +102,44 @@ def show(result: dict[str, Any]) -> None:
         tell(f"  A/A: ±{noise:.3f}")
 
 
+def show_counts(result: dict[str, Any]) -> None:
+    """What was counted, and how it compares to the first contender."""
+    counts = result["counts"]
+    first = next(iter(counts.values()), None)
+    for name, each in counts.items():
+        ratio = each["instructions"] / first["instructions"]
+        calls = f"{targets.total_calls(each):.2f} system calls"
+        tell(f"  {name:20}{each['instructions']:14,.0f} instructions   this / first: {ratio:7.3f}   {calls}")
+
+
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
     return [
         case
         for case in all_cases(options.loops, options.quick)
         if case.scenario in options.scenario
         and (not options.label or any(part in case.label for part in options.label))
+        and (not options.count or count.can_be_counted(case))
     ]
 
 
 def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """Run the cases that were chosen; the document that `--json` writes."""
+    work, method, display = (
+        (count.count, "instructions and system calls counted", show_counts)
+        if options.count
+        else (measure, f"{options.rounds} of {options.seconds} s", show)
+    )
     bench = prepare(options)
     cases = chosen_cases(options)
     document: dict[str, Any] = {
-        "machine": machine.describe(peers.ROOT) | {"rounds": f"{options.rounds} of {options.seconds} s"},
+        "machine": machine.describe(peers.ROOT) | {"rounds": method},
         "versions": {peer: peers.versions(peer, each) for peer, each in bench.environments.items()},
         "cases": [],
     }
     for number, case in enumerate(cases, 1):
         tell(f"[{number}/{len(cases)}] {case.scenario}: {case.label}, {case.loop} ({report.UNITS[case.metric]})")
-        result = measure(case, bench, tell)
-        show(result)
+        result = work(case, bench, tell)
+        display(result)
         document["cases"].append(result)
         if options.json:  # after every case: an interrupted run loses nothing
             options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
@@ -140,9 +162,22 @@ def read_all(files: Sequence[Path]) -> dict[str, Any]:
             if document["machine"][name] != merged["machine"][name]:
                 merged["machine"][name] += f"; {scenarios}: {document['machine'][name]}"
         merged["cases"] += document["cases"]
+    merged["cases"] = join_counts(merged["cases"])
     order = {case.scenario: rank for rank, case in enumerate(all_cases(LOOPS, quick=False))}
     merged["cases"].sort(key=lambda case: order[case["scenario"]])
     return merged
+
+
+def join_counts(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lay what was counted beside what was measured of the same case."""
+
+    def key(case: dict[str, Any]) -> tuple[str, ...]:
+        return case["scenario"], case["label"], case["loop"]
+
+    counted = {key(case): case for case in cases if "counts" in case}
+    measured = [case for case in cases if "counts" not in case]
+    joined = [case | {"counts": counted[key(case)]["counts"]} if key(case) in counted else case for case in measured]
+    return joined + [case for name, case in counted.items() if name not in {key(each) for each in measured}]
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,6 +1,8 @@
-/* What any client can reach at best: floor_client PORT ROLE SIZE blocking|polling. "run N" makes N operations.
+/* What any client can reach at best: floor_client PORT ROLE SIZE blocking|polling|keeping. "run N" makes N operations.
  *
  * One connection, a prepared message, no parsing beyond the count of bytes. The polling client never sleeps in recv().
+ * The keeping one reads each message of a firehose into memory of its own, and keeps the last as well: two blocks that
+ * take turns, as in any program that holds one message while it receives the next. The others throw bytes away.
  */
 
 #include "net.h"
@@ -10,19 +12,29 @@
 enum { READ_SIZE = 262144 };
 
 static int fd, recv_flags;
-static uint8_t *message, *buffer;
+static uint8_t *message, *buffer, *blocks[2];
 static size_t message_size; /* with its header, bytes */
 static size_t reply_size;
 
+static size_t read_some(uint8_t *target, size_t size)
+{
+    const ssize_t received = recv(fd, target, size, recv_flags);
+    if (received == 0 || (received < 0 && errno != EAGAIN))
+        die("recv");
+    return received > 0 ? (size_t)received : 0;
+}
+
 static void receive(size_t size)
 {
-    while (size) {
-        const ssize_t received = recv(fd, buffer, size < READ_SIZE ? size : READ_SIZE, recv_flags);
-        if (received > 0)
-            size -= (size_t)received;
-        else if (received == 0 || errno != EAGAIN)
-            die("recv");
-    }
+    while (size)
+        size -= read_some(buffer, size < READ_SIZE ? size : READ_SIZE);
+}
+
+static void receive_and_keep(long count)
+{
+    for (; count; count--)
+        for (size_t filled = 0; filled < reply_size;)
+            filled += read_some(blocks[count % 2] + filled, reply_size - filled);
 }
 
 static void send_text(const char *text)
@@ -48,7 +60,10 @@ static void firehose(long count, size_t size)
     char text[64];
     snprintf(text, sizeof text, "%ld %zu", count, size);
     send_text(text);
-    receive((size_t)count * reply_size);
+    if (blocks[0])
+        receive_and_keep(count);
+    else
+        receive((size_t)count * reply_size);
 }
 
 /* Messages leave one by one; the last is a text that comes back. */
@@ -77,6 +92,9 @@ int main(int argc, char **argv)
     message = calloc(1, size + MAX_HEADER);
     message_size = write_header(message, 0x80 | BINARY, size, key) + size;
     reply_size = message_size - 4;
+    if (!strcmp(argv[4], "keeping"))
+        for (int i = 0; i < 2; i++)
+            blocks[i] = allocate(reply_size);
     fd = connect_to(port, 0);
     upgrade(fd, port, path, NULL);
     printf("{\"ready\": true}\n");

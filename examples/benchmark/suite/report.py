@@ -19,6 +19,8 @@ UNITS = {
     "peak": "MiB above idle, less is better",
 }
 HEADERS = ("contender", "median", "quartiles", "ratio to the first, 95 %", "CPU µs", "busy, peer", "p50, p99, p99.9 µs")
+COUNT_HEADERS = ("contender", "instructions", "system calls", "which")
+LEAST_CALLS = 0.005  # for each operation; rarer system calls are not named
 METHOD = (
     "core is the package picows of this project, aio its package picows_aio; C is what no library can beat. "
     "Every contender has a process of its own, on one CPU; the native peer has another CPU. "
@@ -30,7 +32,9 @@ METHOD = (
     "native peer had their CPU: a peer near 100 % beside a contender that waits would be the bottleneck. "
     "A percentile is told where ten latencies of each round are above it, and called worse than the best peer's where "
     "the whole interval is below 1. Bytes per second as messages grow are compared with the best smaller size, which "
-    "was measured at another time, and called worse where the interval with the noise is below 1."
+    "was measured at another time, and called worse where the interval with the noise is below 1. "
+    "Instructions (without the kernel's, counted by callgrind) and system calls are those of one operation, in runs of "
+    "their own; in the table of targets they are ratios like the others, the peer's to ours."
 )
 
 
@@ -67,6 +71,7 @@ def _add_scenario(page: Document, scenario: str, results: Sequence[Mapping[str, 
     for result in results:
         page.heading(f"{scenario}, {result['label']}, {result['loop']}: {_unit(result)}", 3)
         page.table(HEADERS, list(_rows(result)))
+        page.table(COUNT_HEADERS, list(_count_rows(result)))
         if result["skipped"]:
             page.paragraph("Not measured: " + "; ".join(f"{n} ({why})" for n, why in result["skipped"].items()) + ".")
 
@@ -98,6 +103,15 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             f"{statistics.median(samples['cpu_us']):.3f}" if samples["cpu_us"] else "",
             ", ".join(f"{statistics.median(samples[key]):.0%}" for key in ("busy", "peer_busy") if samples[key]),
             ", ".join(f"{value:.0f}" for value in latencies),
+        )
+
+
+def _count_rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, counts in result.get("counts", {}).items():
+        often = {call: times for call, times in counts["system_calls"].items() if times >= LEAST_CALLS}
+        yield (
+            *(name, format_value(round(counts["instructions"])), f"{targets.total_calls(counts):.3g}"),
+            ", ".join(f"{call} {times:.3g}" for call, times in sorted(often.items(), key=lambda item: -item[1])),
         )
 
 

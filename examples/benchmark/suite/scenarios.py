@@ -42,6 +42,7 @@ AIOHTTP = Contender("aiohttp", "aiohttp", "aiohttp_")
 WEBSOCKET_RS = Contender("websocket-rs", "websocket-rs", "websocket_rs_")
 C_BLOCKING = Contender("C blocking", "native", "floor_client", mode="blocking")
 C_POLLING = Contender("C polling", "native", "floor_client", mode="polling")
+C_KEEPING = Contender("C keeping", "native", "floor_client", mode="keeping")
 C_SERVER = Contender("C epoll", "native", "echo_server")
 
 AIO_ITERATING = Contender("aio async for", "ours", "aio", role="iterate")
@@ -100,6 +101,10 @@ class Case:
     awake: bool = False
     stopped: int = 0
 
+    def names(self) -> dict[str, Any]:
+        """What the case is called in results."""
+        return {name: getattr(self, name) for name in ("scenario", "label", "loop", "metric", "size")}
+
 
 def size_label(size: int) -> str:
     """`size` in bytes, for people."""
@@ -136,6 +141,8 @@ def _streams(loop: str) -> Iterator[Case]:
     for role, scenario in (("firehose", "sweep_receive"), ("send", "sweep_send")):
         for size in (64 * 4**power for power in range(10)):
             label, contenders = size_label(size), (*PICOWS_LIKE, C_BLOCKING)
+            if role == "firehose":
+                contenders += (C_KEEPING,)
             yield Case(scenario, label, loop, role, contenders, metric="bytes", size=size)
 
 

@@ -129,7 +129,10 @@ LIMITS = (
     Limit("peak_memory", "aio", 17, "MiB", "16 MiB"),
 )
 LEAST_ABOVE = 10  # latencies above a percentile that is worth telling
-HEADERS = ("scenario", "case", "loop", "pair", "target", "medians", "pairs, 95 %", "A/A ±", "CPU", "")
+HEADERS = (
+    *("scenario", "case", "loop", "pair", "target"),
+    *("medians", "pairs, 95 %", "A/A ±", "CPU", "instructions, calls", ""),
+)
 
 
 def summary(rows: Sequence[Sequence[str]]) -> str:
@@ -179,8 +182,23 @@ def _ratio_rows(target: Target, results: Iterable[Result]) -> Iterator[tuple[str
             f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
             "" if uncertainty is None else f"{uncertainty:.2f}",
             f"{cpu[1] / cpu[0]:.2f}",
+            _compare_counts(result, target.ours, target.peer),
             _verdict(ratio, uncertainty, target.floor),
         )
+
+
+def total_calls(counts: Mapping[str, Any]) -> float:
+    """System calls of one operation."""
+    return float(sum(counts["system_calls"].values()))
+
+
+def _compare_counts(result: Result, ours: str, peer: str) -> str:
+    """Times the instructions, and times the system calls, that the peer makes; "" where they were not counted."""
+    counts = result.get("counts", {})
+    if ours not in counts or peer not in counts:
+        return ""
+    mine, others = counts[ours], counts[peer]
+    return f"{others['instructions'] / mine['instructions']:.2f}, {total_calls(others) / total_calls(mine):.3g}"
 
 
 def _verdict(ratio: Ratio, uncertainty: float | None, floor: float) -> str:
@@ -198,7 +216,7 @@ def _limit_rows(limit: Limit, results: Iterable[Result]) -> Iterator[tuple[str, 
         values = samples["values"]
         yield (
             *(limit.scenario, result["label"], result["loop"], limit.ours, f"≤ {limit.most:g} {limit.unit}"),
-            *(f"{statistics.median(values):.1f}", f"{min(values):.1f} to {max(values):.1f}", "", ""),
+            *(f"{statistics.median(values):.1f}", f"{min(values):.1f} to {max(values):.1f}", "", "", ""),
             MET if max(values) <= limit.most else MISSED,
         )
 
@@ -224,7 +242,7 @@ def _sweep_rows(results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
             yield (
                 *(result["scenario"], f"{before['label']} to {result['label']}", result["loop"], ours, "does not fall"),
                 *(f"{ratio.of_medians:.2f}", f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"),
-                *("" if uncertainty is None else f"{uncertainty:.2f}", ""),
+                *("" if uncertainty is None else f"{uncertainty:.2f}", "", ""),
                 WORSE if falls else NOT_WORSE,
             )
 
@@ -246,6 +264,6 @@ def _latency_rows(results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
                 ratio = compare(taken[best], taken[ours])
                 yield (
                     *(result["scenario"], result["label"], result["loop"], f"{words}: {best} / {ours}", "≥ 1"),
-                    *(f"{ratio.of_medians:.2f}", f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})", "", ""),
-                    WORSE if ratio.high < 1 else NOT_WORSE,
+                    *(f"{ratio.of_medians:.2f}", f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"),
+                    *("", "", "", WORSE if ratio.high < 1 else NOT_WORSE),
                 )
