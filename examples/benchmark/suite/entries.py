@@ -112,9 +112,7 @@ def skipping(name: str, skipped: dict[str, str]) -> Iterator[None]:
         skipped[name] = str(exc)
 
 
-def start(
-    name: str, contender: Contender, case: Case, bench: Bench, port: int, observer: Sequence[str] = ()
-) -> Entry:
+def start(name: str, contender: Contender, case: Case, bench: Bench, port: int, observer: Sequence[str] = ()) -> Entry:
     """Start a contender, under the command `observer` where there is one, and the driver that talks to it."""
     if contender.program == "floor_client":
         command = [*observer, str(bench.programs["floor_client"]), str(port), case.role, str(case.size), contender.mode]
