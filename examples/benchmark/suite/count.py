@@ -62,7 +62,8 @@ def _instructions(contender: Contender, case: Case, bench: Bench, port: int) -> 
         observer = [*CALLGRIND, f"--callgrind-out-file={file}"]
         with contextlib.closing(start(contender.name, contender, case, bench, port, observer)) as entry:
             _ask_valgrind(entry, "instrumentation on")
-            calibrate(entry, case, bench)
+            for _ in range(2):  # valgrind is slow where code runs for the first time
+                calibrate(entry, case, bench)
             _ask_valgrind(entry, "dump")
             operations: int = asked(entry, case).run(entry.count)["operations"]
             _ask_valgrind(entry, "dump")
