@@ -1,6 +1,6 @@
 """Memory that the event loop writes into and that frames point into."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 
 cdef enum:
@@ -38,7 +38,10 @@ cdef class ReadPool:
     cdef:
         list _scratches
         bint copies_small_views   # a small view outlived its callback once: from then on small views are copies
-        Py_ssize_t pollers        # open connections that poll: see FrameParser.is_only_poller
+        # Connections that may poll: see FrameParser.is_only_poller.
+        void* latest_poller       # the one that was read last
+        int64_t latest_read_ns    # and when
+        int64_t other_read_ns     # when any other was read, the last time
 
     cdef ReadScratch peek(self)
 

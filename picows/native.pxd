@@ -127,6 +127,7 @@ cdef extern from "csrc/platform.h" nogil:
     int64_t ws_send2(int fd, const void *head, size_t head_size, const void *body, size_t body_size) noexcept
     int64_t ws_send_parts(int fd, const ws_part *parts, unsigned int count) noexcept
     int64_t ws_recv(int fd, void *dst, size_t size) noexcept
+    int64_t ws_peek(int fd) noexcept
     bint ws_would_block(int64_t result) noexcept
     int ws_set_no_delay(int fd) noexcept
 

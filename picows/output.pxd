@@ -29,6 +29,8 @@ cdef class Output:
         # Frames gathered for one write.
         uint8_t* _gathered
         size_t _gathered_size          # bytes
+        size_t _gather_room            # bytes; more than that are written out
+        size_t _high_water             # bytes that the transport holds without pausing us
         int64_t _oldest_ns             # when the first of them was gathered
         int64_t _latest_ns             # when the last frame outside a read was sent
         bint _flush_is_armed
@@ -38,6 +40,7 @@ cdef class Output:
         readonly uint64_t frames_sent
         readonly uint64_t bytes_sent   # on the wire
 
+    cdef int set_high_water(self, size_t size) except -1
     cdef int write_with(self, whole_writer writer) except -1
     cdef int send_frame(
         self, uint8_t opcode, const uint8_t* payload, size_t size, object keeper, bint fin, uint8_t rsv, bint more_input
@@ -67,6 +70,7 @@ cdef class Output:
         """Whether `send_frame` decides by its `more_input`; it costs a call to find out."""
         return self._is_reading and self._coalesces and not self._has_sent_in_read
 
+    cdef size_t _room_above_backlog(self) except? 0
     cdef bint _is_to_be_gathered(self, uint8_t opcode, size_t size, bint more_input) except -1
     cdef int _gather(self, uint8_t opcode, const uint8_t* payload, size_t size, bint fin, uint8_t rsv) except -1
     cdef bint _is_direct(self) except -1

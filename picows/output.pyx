@@ -88,10 +88,16 @@ cdef class Output:
         self._schedule_flush = schedule_flush
         self._on_failure = on_failure
         self._may_have_backlog = True
+        self._high_water = GATHER_SIZE
 
     def __dealloc__(self):
         if self._gathered != NULL:
             give_block(self._gathered)
+
+    cdef int set_high_water(self, size_t size) except -1:
+        """Gather no more bytes than the transport may hold before it pauses its protocol."""
+        self._high_water = size
+        return 0
 
     cdef int write_with(self, whole_writer writer) except -1:
         """Write to the transport by this function from now on."""
@@ -271,6 +277,7 @@ cdef class Output:
             self.flush()   # may let a callback gather more
         if self._gathered == NULL:
             self._gathered = take_block()
+            self._gather_room = self._room_above_backlog()
             if self._coalesces:
                 self._oldest_ns = ws_clock_ns()
         target = self._gathered + self._gathered_size
@@ -282,7 +289,12 @@ cdef class Output:
         ws_encode_header(target, opcode, fin, rsv, size, self._is_client_side, key)
         self._gathered_size += header_size + size
         self.bytes_sent += header_size + size
-        return 0
+        return self.flush() if self._gathered_size > self._gather_room else 0
+
+    cdef size_t _room_above_backlog(self) except? 0:
+        """Bytes until the transport would pause its protocol."""
+        cdef size_t waiting = self.backlog() if self._may_have_backlog else 0
+        return min(<size_t> GATHER_SIZE, self._high_water - min(waiting, self._high_water))
 
     cdef bint _is_direct(self) except -1:
         """Whether bytes may go to the socket now: nothing that was accepted before waits in the transport."""

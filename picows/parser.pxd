@@ -44,9 +44,9 @@ cdef class FrameParser:
     cdef int settle_kept(self) except -1
     cdef int forget_frame(self) except -1
     cdef bytes take_raw(self, size_t size)
-    cdef int join_pollers(self) except -1
+    cdef int note_poller_read(self, int64_t now) except -1
     cdef int leave_pollers(self) except -1
-    cdef bint is_only_poller(self)
+    cdef bint is_only_poller(self, int64_t window)
     cdef int64_t poll(self, int fd, int64_t nanoseconds) except? -1
     cdef int end_read(self, bint hold_back) except -1
     cdef int discard(self) except -1

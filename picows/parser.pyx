@@ -42,6 +42,7 @@ cdef enum:
     SMALL_FRAME = 16384        # bytes: a smaller partial frame waits in `_rest` and is read again with what follows
     RESERVED_AT_ONCE = 1 << 20  # bytes: larger payloads are reserved when ARRIVED_FIRST of them have come
     ARRIVED_FIRST = 65536      # bytes
+    POLLER_QUIET_NS = 10_000_000   # a connection that was not read for so long is not active
 
 
 @cython.final
@@ -282,17 +283,33 @@ cdef class FrameParser:
         """What the loop read, before frames were to be expected."""
         return PyBytes_FromStringAndSize(<char*> self._scratch.buffer.data + self._scratch.pos, size)
 
-    cdef int join_pollers(self) except -1:
-        self._pool.pollers += 1
+    cdef int note_poller_read(self, int64_t now) except -1:
+        """The event loop read this connection, which may poll, or opened it."""
+        if self._pool.latest_poller != <void*> self:
+            self._pool.other_read_ns = self._pool.latest_read_ns
+            self._pool.latest_poller = <void*> self
+        self._pool.latest_read_ns = now
         return 0
 
     cdef int leave_pollers(self) except -1:
-        self._pool.pollers -= 1
+        """The connection has ended."""
+        if self._pool.latest_poller == <void*> self:
+            self._pool.latest_poller = NULL
+            self._pool.latest_read_ns = 0
+        else:
+            self._pool.other_read_ns = 0
         return 0
 
-    cdef bint is_only_poller(self):
-        """Whether no other connection of the thread would have to wait while this one polls."""
-        return self._pool.pollers == 1
+    cdef bint is_only_poller(self, int64_t window):
+        """Whether no other connection that may poll was active lately: it would have to wait while this one polls.
+
+        Args:
+            window: How long this one polls, in nanoseconds.
+        """
+        return (
+            self._pool.latest_poller == <void*> self
+            and self._pool.latest_read_ns - self._pool.other_read_ns > max(<int64_t> POLLER_QUIET_NS, 2 * window)
+        )
 
     cdef int64_t poll(self, int fd, int64_t nanoseconds) except? -1:
         """Read from the socket until something comes or time is up; then as if the loop had read it.

@@ -158,6 +158,8 @@ cdef class ConnectionProtocol(PollingProtocol):
             self._last_read_ns = ws_clock_ns()
         if self._state == OPEN:
             self._transport.bytes_received += size
+            if self._poll_ns > 0:
+                self._note_read()
             if self._parser.received(size):
                 self._deliver()
                 if self._poll_ns > 0:

@@ -67,6 +67,7 @@ cdef class TLSLayer:
 
     cdef int deliver_with(self, tls_target target, tls_receiver receiver) except -1
     cdef int send(self, object data, object more=*) except -1
+    cdef int pollable(self) except? -1
 
     cdef int _received(self, Py_ssize_t size) except -1
     cdef int _write_below(self, bytes sealed) except -1

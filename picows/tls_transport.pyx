@@ -126,6 +126,14 @@ cdef class TLSLayer:
             self._write_below(sealed)
         return 0
 
+    cdef int pollable(self) except? -1:
+        """The socket whose next bytes are the next there is to read; -1: others wait already, or it is not known
+        whether what was written has left.
+        """
+        if self._socket is None or self._state != OPEN or self._records > 0 or self._pending() > 0:
+            return -1
+        return self._socket.fileno()
+
     # asyncio.BufferedProtocol
 
     def connection_made(self, transport):

@@ -166,6 +166,10 @@ cdef class WSTransport:
         """Set the marks in bytes for ``pause_writing`` and ``resume_writing``, as asyncio's transports do."""
         self._check_thread()
         self.output.transport().set_write_buffer_limits(high, low)
+        if high is not None:
+            self.output.set_high_water(high)
+        elif low is not None:
+            self.output.set_high_water(4 * low)   # asyncio's rule
 
     cpdef send(self, WSMsgType msg_type, message, bint fin=True, bint rsv1=False, bint rsv2=False, bint rsv3=False):
         """Send one frame (RFC 6455 section 5.2).

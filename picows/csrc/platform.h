@@ -59,6 +59,12 @@ static inline int64_t ws_recv(int fd, void *dst, size_t size)
     return -WS_EUNSUPPORTED;
 }
 
+static inline int64_t ws_peek(int fd)
+{
+    (void)fd;
+    return -WS_EUNSUPPORTED;
+}
+
 static inline int64_t ws_send_parts(int fd, const struct ws_part *parts, unsigned count)
 {
     (void)fd, (void)parts, (void)count;
@@ -162,6 +168,17 @@ static inline int64_t ws_recv(int fd, void *dst, size_t size)
     ssize_t received;
     do {
         received = recv(fd, dst, ws_clamp_io_size(size), MSG_DONTWAIT);
+    } while (received < 0 && errno == EINTR);
+    return received < 0 ? -(int64_t)errno : received;
+}
+
+/* What ws_recv would say now, and take nothing: 1 if there is something to read. */
+static inline int64_t ws_peek(int fd)
+{
+    char byte;
+    ssize_t received;
+    do {
+        received = recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
     } while (received < 0 && errno == EINTR);
     return received < 0 ? -(int64_t)errno : received;
 }

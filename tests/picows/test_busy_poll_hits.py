@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import socket
 import threading
+import time
 
 import pytest
 
@@ -55,6 +56,8 @@ class ThreadedPeer:
         except OSError:
             return
         self.sock.settimeout(10)
+        if self._listening._tls is not None:
+            self.sock = self._listening._tls.wrap_socket(self.sock, server_side=True)
         if self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self.sock, self.sock.makefile("rb") as stream, contextlib.suppress(OSError, Leave):
@@ -100,6 +103,15 @@ class Asking(Recorder):
         self.order = []
         self.questions = questions
         self.done = asyncio.Event()
+
+    def begin_again(self):
+        self.frames.clear()
+        self.order.clear()
+        self.done.clear()
+
+    def has_polled(self):
+        """Whether an answer came before the loop had its turn."""
+        return any(isinstance(before, int) and isinstance(after, int) for before, after in itertools.pairwise(self.order))
 
     def on_ws_frame(self, transport, frame):
         super().on_ws_frame(transport, frame)
@@ -175,6 +187,60 @@ async def test_two_polling_connections_do_not_keep_each_other_waiting(link):
         await other.done.wait()
         for listener in (one, other):
             assert all(listener.order.index(f"turn after {n}") < listener.order.index(n + 1) for n in range(1, 9))
+
+
+@DIRECT
+async def test_an_idle_polling_connection_keeps_no_other_from_polling(link):
+    window = 20_000  # microseconds: what was not read for twice as long is idle
+    async with asking(link, answer, busy_poll=window) as (transport, listener), asking(link, answer, busy_poll=window):
+        async with asyncio.timeout(10):
+            while not listener.has_polled():
+                listener.begin_again()
+                transport.send(WSMsgType.TEXT, "begin")
+                await listener.done.wait()
+
+
+@DIRECT
+async def test_polling_recovers_from_slow_answers(link):
+    """A window that has shrunk grows again when answers come within it."""
+    window = 64_000  # microseconds
+
+    def slowly_then_quickly(peer, number):
+        time.sleep(0.15 if number < 6 else 0.016)  # shorter than the window, longer than the least it shrinks to
+        answer(peer, number)
+
+    async with asking(link, slowly_then_quickly, lambda: Asking(8), busy_poll=window) as (transport, listener):
+        async with asyncio.timeout(10):
+            while not listener.has_polled():
+                listener.begin_again()
+                transport.send(WSMsgType.TEXT, "begin")
+                await listener.done.wait()
+
+
+@pytest.mark.links("tls")
+async def test_over_tls_the_loop_finds_the_answer_without_sleeping(link, monkeypatch):
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("uvloop writes what TLS sends when its turn is over: nothing could be found before")
+    sleeps = 0
+    select = loop._selector.select
+
+    def select_and_count(timeout=None):
+        nonlocal sleeps
+        if events := select(0):
+            return events
+        sleeps += timeout is None or timeout > 0
+        return select(timeout)
+
+    def answer_later(peer, number):
+        time.sleep(0.005)
+        answer(peer, number)
+
+    async with asyncio.timeout(10), asking(link, answer_later) as (transport, listener):
+        monkeypatch.setattr(loop._selector, "select", select_and_count)
+        transport.send(WSMsgType.TEXT, "begin")
+        await listener.done.wait()
+    assert sleeps == 1, "for the first answer, whose question was not sent while reading"
 
 
 @DIRECT
@@ -255,6 +321,7 @@ async def test_the_peer_may_go_while_we_poll(link, end):
         assert len(listener.frames) == (3 if end == "after an answer" else 2)
         assert listener.calls[-1] == "on_ws_disconnected"
         assert listener.calls.count("on_ws_disconnected") == 1
+        assert isinstance(transport.disconnect_cause, ConnectionResetError) == (end == "reset" and link.kind == "plain")
 
 
 class _Ending(Asking):

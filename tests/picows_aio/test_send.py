@@ -10,6 +10,7 @@ import pytest
 
 from picows_aio import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, State
 from picows_aio.asyncio.connection import Connection
+from tests.picows_aio.pushing import NarrowPair
 from tests.picows_aio.pairs import SIDES, deadline, open_pair, parked, turns
 from tests.support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer
 
@@ -237,6 +238,25 @@ async def test_send_waits_while_the_peer_does_not_read() -> None:
         assert connection.transport.get_write_buffer_size() <= 65536 + len(message) + 14
         assert len(await peer.read_bytes(sent * len(message))) == sent * len(message)
         await sending
+
+
+@pytest.mark.parametrize("coalesce", [True, False])
+async def test_send_waits_above_write_limit_whatever_it_gathers(narrow_pair: NarrowPair, coalesce: bool) -> None:
+    async with asyncio.timeout(20), narrow_pair(write_limit=2048, coalesce=coalesce) as (connection, peer):
+        sent, message = 0, bytes(200)
+
+        async def send_on() -> None:
+            nonlocal sent
+            while True:
+                await connection.send(message)
+                sent += 1
+
+        sending = asyncio.create_task(send_on())
+        await parked(sending)
+        assert 2048 < connection.core_transport.get_write_buffer_size() <= 2048 + 2 * len(message)
+        sending.cancel()
+        for _ in range(sent):
+            assert (await peer.read_frame()).payload == message
 
 
 async def test_a_hundred_senders_fill_the_buffer_once() -> None:
