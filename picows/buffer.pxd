@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint8_t
 
 
 cdef enum:
-    READ_SIZE = 65536       # bytes asked from the socket at once: larger reads fall out of the CPU cache
+    BLOCK_SIZE = 262144     # bytes of a buffer for reads, and asked from the socket at once in a flood
+    READ_SIZE = 65536       # bytes asked from the socket at once otherwise
     MIN_READ_SIZE = 16384   # a held buffer with less free room than this is replaced
 
 
@@ -26,11 +27,12 @@ cdef class ReadScratch:
         ReadBuffer buffer
         size_t pos            # next read begins here: what lies before is held by somebody
         bint is_in_use        # a read is being delivered from it
-        object _view          # memoryview of buffer[pos:], made once: most reads hand out the same one
+        object _view          # memoryview of buffer[pos:pos + _view_size]: most reads hand out the same one
+        size_t _view_size     # bytes
 
-    cdef object writable_view(self, size_t skip)
+    cdef object writable_view(self, size_t size)
     cdef size_t free_pos(self)
-    cdef void release(self, size_t used_end)
+    cdef bint release(self, size_t used_end)
     cdef bint _is_held(self)
 
 

@@ -28,7 +28,7 @@ cdef extern from *:
 
 cdef enum:
     ALIGNMENT = 64            # bytes: held payloads and new reads do not share a cache line
-    SPARE_BLOCKS = 4          # blocks of READ_SIZE kept for reuse
+    SPARE_BLOCKS = 4          # blocks of BLOCK_SIZE kept for reuse
 
 cdef void* spare_blocks[SPARE_BLOCKS]
 cdef int spare_count = 0
@@ -36,7 +36,7 @@ cdef int spare_count = 0
 
 cdef void* take_block(size_t size):
     global spare_count
-    if size == READ_SIZE and spare_count > 0:
+    if size == BLOCK_SIZE and spare_count > 0:
         spare_count -= 1
         return spare_blocks[spare_count]
     return malloc(size)
@@ -44,7 +44,7 @@ cdef void* take_block(size_t size):
 
 cdef void give_block(void* block, size_t size):
     global spare_count
-    if size == READ_SIZE and spare_count < SPARE_BLOCKS:
+    if size == BLOCK_SIZE and spare_count < SPARE_BLOCKS:
         spare_blocks[spare_count] = block
         spare_count += 1
     else:
@@ -92,32 +92,38 @@ cdef class ReadScratch:
     """The buffer that reads go to, for as long as each read is delivered before the next one begins."""
 
     def __cinit__(self):
-        self.buffer = ReadBuffer.allocate(READ_SIZE)
+        self.buffer = ReadBuffer.allocate(BLOCK_SIZE)
 
-    cdef object writable_view(self, size_t skip):
-        """Where the next read goes: the free part of the buffer, `skip` bytes in."""
+    cdef size_t free_pos(self):
+        """Where the next read may begin."""
         if self.pos > 0 and not self._is_held():
             self.pos = 0
             self._view = None
-        if self._view is None:
-            self._view = memoryview(self.buffer)[self.pos:]
-        return self._view if skip == 0 else self._view[skip:]
-
-    cdef size_t free_pos(self):
-        """The same for a read of our own: where it may begin."""
-        self.writable_view(0)
         return self.pos
 
-    cdef void release(self, size_t used_end):
-        """A read was delivered; its bytes end at `used_end`. Whatever is still held stays untouched."""
+    cdef object writable_view(self, size_t size):
+        """So many bytes of the buffer from there on."""
+        self.free_pos()
+        if self._view is None or self._view_size != size:
+            self._view = memoryview(self.buffer)[self.pos:self.pos + size]
+            self._view_size = size
+        return self._view
+
+    cdef bint release(self, size_t used_end):
+        """A read was delivered; its bytes end at `used_end`. Whatever is still held stays untouched.
+
+        Returns:
+            Whether anything is.
+        """
         self.is_in_use = False
         if not self._is_held():
-            return
+            return False
         self._view = None
         self.pos = (used_end + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-        if self.pos + MIN_READ_SIZE > READ_SIZE:
-            self.buffer = ReadBuffer.allocate(READ_SIZE)
+        if self.pos + MIN_READ_SIZE > BLOCK_SIZE:
+            self.buffer = ReadBuffer.allocate(BLOCK_SIZE)
             self.pos = 0
+        return True
 
     cdef bint _is_held(self):
         """Whether a frame refers to the buffer: somebody does besides the scratch and its view."""

@@ -113,7 +113,8 @@ async def ws_connect(
         allowed_rsv: Reserved bits that an extension uses, of "rsv1", "rsv2" and "rsv3"; for `strict`.
         validate_utf8: Fail invalid UTF-8 in text messages with 1007 as soon as it arrives.
         coalesce: Send small frames of one turn of the event loop together.
-        busy_poll: Microseconds to poll for an answer after sending, instead of sleeping; 0: never.
+        busy_poll: Microseconds to poll for an answer to what is sent while a message is handled, instead of
+            sleeping; at most 1,000,000. 0: never.
         **kwargs: Passed to the loop's ``create_connection``: ``local_addr``, ``family``, ``server_hostname``,
             ``happy_eyeballs_delay``, ``ssl_handshake_timeout``, ... With a proxy, those about TLS are for the
             server behind it, the others for the way to the proxy; for TLS with an ``https://`` proxy they begin with

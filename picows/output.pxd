@@ -71,6 +71,10 @@ cdef class Output:
         return self._is_reading and self._coalesces and not self._has_sent_in_read
 
     cdef size_t _room_above_backlog(self) except? 0
+    cdef bint _joins_gathered(self, uint8_t opcode, size_t size, bint more_input) except -1
+    cdef int _gather_or_write(
+        self, uint8_t opcode, const uint8_t* payload, size_t size, bint fin, uint8_t rsv
+    ) except -1
     cdef bint _is_to_be_gathered(self, uint8_t opcode, size_t size, bint more_input) except -1
     cdef int _gather(self, uint8_t opcode, const uint8_t* payload, size_t size, bint fin, uint8_t rsv) except -1
     cdef bint _is_direct(self) except -1

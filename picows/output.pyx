@@ -114,13 +114,9 @@ cdef class Output:
                 the memory may change after the call.
             more_input: Frames of the read under delivery are still to come, so more output is likely.
         """
-        cdef bint is_control = opcode & 0x8 != 0
         self.frames_sent += 1
-        if self._is_to_be_gathered(opcode, size, more_input) or (self._gathered_size > 0 and size <= GATHER_FRAME_SIZE):
-            self._gather(opcode, payload, size, fin, rsv)
-            if is_control:
-                self.flush()
-            return 0
+        if self._joins_gathered(opcode, size, more_input):
+            return self._gather_or_write(opcode, payload, size, fin, rsv)
         self.flush()
         if self._is_client_side:
             self._send_masked(opcode, payload, size, fin, rsv)
@@ -136,8 +132,10 @@ cdef class Output:
         """
         cdef size_t header_size = ws_header_size(size, self._is_client_side)
         cdef uint32_t key = 0
-        self.flush()
         self.frames_sent += 1
+        if self._joins_gathered(opcode, size, False):
+            return self._gather_or_write(opcode, payload, size, fin, rsv)
+        self.flush()
         self._has_sent_in_read = True
         if self._is_client_side:
             key = next_masking_key()
@@ -235,6 +233,19 @@ cdef class Output:
         self.stop()
         self._backlog_size = self._write = self._on_failure = None
         return 0
+
+    cdef bint _joins_gathered(self, uint8_t opcode, size_t size, bint more_input) except -1:
+        """Whether a frame goes into the block: to wait there, or because others do and it may not overtake them."""
+        if self._is_to_be_gathered(opcode, size, more_input):
+            return True
+        return self._gathered_size > 0 and size <= GATHER_FRAME_SIZE
+
+    cdef int _gather_or_write(
+        self, uint8_t opcode, const uint8_t* payload, size_t size, bint fin, uint8_t rsv
+    ) except -1:
+        """Put a frame behind those that are gathered; a control frame takes all of them along."""
+        self._gather(opcode, payload, size, fin, rsv)
+        return self.flush() if opcode & 0x8 else 0
 
     cdef bint _is_to_be_gathered(self, uint8_t opcode, size_t size, bint more_input) except -1:
         cdef int64_t now

@@ -15,6 +15,7 @@ cdef class FrameParser:
         ReadScratch _scratch
         ReadBuffer _large_view          # the free part of _large_payload
         ReadBuffer _aside               # while frames are delivered or held back: joins _rest
+        size_t _read_size               # bytes of the next read at most, with those of _rest: READ_SIZE or BLOCK_SIZE
         # The bytes under delivery that are not parsed yet, and who owns them.
         ReadBuffer _source
         uint8_t* _pos
@@ -56,6 +57,8 @@ cdef class FrameParser:
     cdef ReadBuffer _separate_target(self, size_t kept, size_t least)
     cdef void _forget_target(self) noexcept
     cdef size_t _room(self, size_t kept)
+    cdef size_t _scratch_room(self, ReadScratch scratch)
+    cdef int _end_scratch(self, size_t used_end) except -1
     cdef int _received_aside(self, size_t size) except -1
     cdef int _fail(self, int status, const ws_frame_header* header) except -1
     cdef int _set_rest(

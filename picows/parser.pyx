@@ -13,7 +13,7 @@ from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN
 from libc.stdint cimport UINT64_MAX, int64_t
 from libc.string cimport memcpy
-from picows.buffer cimport READ_SIZE
+from picows.buffer cimport BLOCK_SIZE, READ_SIZE
 from picows.closing cimport violation
 from picows.frame cimport set_opcode
 from picows.native cimport (
@@ -58,6 +58,7 @@ cdef class FrameParser:
         self._rules.allowed_rsv = <uint8_t> allowed_rsv
         self._rules.validate_utf8 = validate_utf8
         self._pool = pool
+        self._read_size = READ_SIZE
 
     cdef object read_target(self, size_t least):
         """A writable view for the event loop's next read, never empty.
@@ -70,7 +71,8 @@ cdef class FrameParser:
         cdef ReadBuffer separate = self._separate_target(kept, least)
         if separate is not None:
             return memoryview(separate)
-        return self._scratch.writable_view(kept)
+        view = self._scratch.writable_view(self._scratch_room(self._scratch))
+        return view if kept == 0 else view[kept:]
 
     cdef int64_t read(self, int fd, size_t* room) except? -1:  # hot
         """Read from the socket, for `received`.
@@ -83,9 +85,8 @@ cdef class FrameParser:
         cdef uint8_t* target
         cdef int64_t result
         if separate is None:
-            kept += self._scratch.free_pos()
-            room[0] = READ_SIZE - kept
-            return ws_recv(fd, self._scratch.buffer.data + kept, room[0])
+            room[0] = self._scratch_room(self._scratch) - kept
+            return ws_recv(fd, self._scratch.buffer.data + self._scratch.pos + kept, room[0])
         target = separate.data
         room[0] = separate.size
         with nogil:  # hot: a large payload is worth it
@@ -117,7 +118,11 @@ cdef class FrameParser:
         """Bytes that the next read can bring, behind those that are kept."""
         if self._large_payload is not None:
             return PyBytes_GET_SIZE(self._large_payload) - self._large_filled
-        return READ_SIZE - self._pool.peek().free_pos() - kept
+        return self._scratch_room(self._pool.peek()) - kept
+
+    cdef size_t _scratch_room(self, ReadScratch scratch):
+        """Bytes that the next read and what is kept before it may take of the scratch."""
+        return min(self._read_size, BLOCK_SIZE - scratch.free_pos())
 
     cdef int received(self, size_t size) except -1:
         """The loop wrote `size` bytes into the view that `read_target` gave.
@@ -317,7 +322,7 @@ cdef class FrameParser:
         Returns:
             Bytes for `received`, 0 at the end of the stream, or a negative errno.
         """
-        cdef size_t skip = 0 if self._rest is None else self._rest.size
+        cdef size_t kept = 0 if self._rest is None else self._rest.size
         cdef uint8_t* target
         cdef size_t room
         cdef int64_t result, deadline = ws_clock_ns() + nanoseconds
@@ -325,9 +330,8 @@ cdef class FrameParser:
             return -EAGAIN
         self._forget_target()
         self._scratch = self._pool.peek()
-        skip += self._scratch.free_pos()
-        target = self._scratch.buffer.data + skip
-        room = READ_SIZE - skip
+        room = self._scratch_room(self._scratch) - kept
+        target = self._scratch.buffer.data + self._scratch.pos + kept
         with nogil:
             while True:
                 result = ws_recv(fd, target, room)
@@ -356,10 +360,25 @@ cdef class FrameParser:
         if self._scratch is not None and self._scratch.is_in_use and self._source is self._scratch.buffer:
             used_end = self._end - self._source.data
             self._source = None
-            self._scratch.release(used_end)
+            self._end_scratch(used_end)
         self._source = None
         self._pos = self._end = self._ahead_pos = NULL
         self._is_delivering = False
+        return 0
+
+    cdef int _end_scratch(self, size_t used_end) except -1:
+        """Give the scratch back, whose bytes end at `used_end`, and choose how much the next read may bring.
+
+        A flood is read in larger parts as long as all of it is taken at once: more whole frames come in one read, and
+        fewer large ones in two, which costs a copy. What waits or is kept stays as little as without floods.
+        """
+        cdef size_t size = used_end - self._scratch.pos
+        cdef bint is_full = size >= min(self._read_size, BLOCK_SIZE - self._scratch.pos)
+        cdef bint is_kept = self._scratch.release(used_end)
+        if is_kept or self.is_held_back or size < READ_SIZE:
+            self._read_size = READ_SIZE
+        elif is_full:
+            self._read_size = BLOCK_SIZE
         return 0
 
     cdef int discard(self) except -1:

@@ -69,7 +69,8 @@ async def ws_create_server(
         allowed_rsv: Reserved bits that an extension uses, of "rsv1", "rsv2" and "rsv3"; for `strict`.
         validate_utf8: Fail invalid UTF-8 in text messages with 1007 as soon as it arrives.
         coalesce: Send small frames of one turn of the event loop together.
-        busy_poll: Microseconds to poll for an answer after sending, instead of sleeping; 0: never.
+        busy_poll: Microseconds to poll for an answer to what is sent while a message is handled, instead of
+            sleeping; at most 1,000,000. 0: never.
         **kwargs: Passed to the loop's ``create_server`` (``ssl``, ``sock``, ``backlog``, ``reuse_port``, ...), or to
             ``create_unix_server``. ``disconnect_on_error`` is taken as the older name of `disconnect_on_exception`.
 

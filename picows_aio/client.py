@@ -94,7 +94,8 @@ class connect:
         logger: Where to log; default ``logging.getLogger("websockets.client")``.
         create_connection: Makes the connection, in place of :class:`ClientConnection`.
         coalesce: Gather small messages that are sent in one turn of the event loop into one write.
-        busy_poll: Microseconds to poll for an answer after sending, instead of sleeping; 0: never.
+        busy_poll: Microseconds to poll for an answer to what is sent while a message is handled, instead of
+            sleeping; at most 1,000,000. 0: never.
         use_aiofastnet: True connects with the aiofastnet package.
         **kwargs: Passed to the loop's ``create_connection``: ``ssl``, ``server_hostname``, ``sock``, ``host``,
             ``port``, ``local_addr``, ... ``proxy_ssl``, ``proxy_server_hostname`` and the like are for TLS with an

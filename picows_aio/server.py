@@ -130,7 +130,8 @@ def serve(
         logger: Where to log; default ``logging.getLogger("websockets.server")``.
         create_connection: Makes connections, in place of :class:`ServerConnection`.
         coalesce: Gather small messages that are sent in one turn of the event loop into one write.
-        busy_poll: Microseconds to poll for an answer after sending, instead of sleeping; 0: never.
+        busy_poll: Microseconds to poll for an answer to what is sent while a message is handled, instead of
+            sleeping; at most 1,000,000. 0: never.
         use_aiofastnet: True serves with the aiofastnet package.
         **kwargs: Passed to the loop's ``create_server``: ``ssl``, ``sock``, ``start_serving``, ``reuse_port``, ...
 

@@ -111,7 +111,9 @@ class Asking(Recorder):
 
     def has_polled(self):
         """Whether an answer came before the loop had its turn."""
-        return any(isinstance(before, int) and isinstance(after, int) for before, after in itertools.pairwise(self.order))
+        return any(
+            isinstance(before, int) and isinstance(after, int) for before, after in itertools.pairwise(self.order)
+        )
 
     def on_ws_frame(self, transport, frame):
         super().on_ws_frame(transport, frame)

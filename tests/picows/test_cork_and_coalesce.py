@@ -37,6 +37,29 @@ async def test_a_cork_holds_frames_back_until_its_end(open_session):
         assert await session.peer.read_frames(2) == [Frame(TEXT, b"one"), Frame(BINARY, b"two")]
 
 
+async def test_a_cork_gathers_what_is_sent_in_place(open_session):
+    async with asyncio.timeout(3), open_session() as session:
+        with session.transport.cork():
+            session.transport.send(WSMsgType.TEXT, "one")
+            session.transport.send_reuse_external_bytearray(WSMsgType.TEXT, bytearray(14) + b"two", 14)
+            session.transport.send(WSMsgType.TEXT, "three")
+            assert not has_arrived(session)
+        frames = [Frame(TEXT, b"one"), Frame(TEXT, b"two"), Frame(TEXT, b"three")]
+        assert await session.peer.read_frames(3) == frames
+
+
+async def test_no_more_is_gathered_than_the_high_water_mark(open_session):
+    async with asyncio.timeout(3), open_session() as session:
+        session.transport.set_write_buffer_limits(high=1000)
+        with session.transport.cork():
+            for _ in range(3):
+                session.transport.send(WSMsgType.BINARY, bytes(300))
+                assert not has_arrived(session)
+            session.transport.send(WSMsgType.BINARY, bytes(300))
+            assert has_arrived(session)
+        assert await session.peer.read_frames(4) == [Frame(BINARY, bytes(300))] * 4
+
+
 async def test_corks_nest(open_session):
     """What is gathered leaves at the end of the outermost."""
     async with asyncio.timeout(3), open_session() as session:
@@ -119,9 +142,9 @@ LEAVING = {
         lambda t: t.send(WSMsgType.BINARY, bytes(LARGEST_GATHERED + 1)),
         Frame(BINARY, bytes(LARGEST_GATHERED + 1)),
     ),
-    "a frame in place": (
-        lambda t: t.send_reuse_external_bytearray(WSMsgType.BINARY, bytearray(15), 14),
-        Frame(BINARY, b"\x00"),
+    "a large frame in place": (
+        lambda t: t.send_reuse_external_bytearray(WSMsgType.BINARY, bytearray(14 + LARGEST_GATHERED + 1), 14),
+        Frame(BINARY, bytes(LARGEST_GATHERED + 1)),
     ),
 }
 

@@ -28,6 +28,7 @@ from tests.support.session import OpenSession
 pytestmark = pytest.mark.links("plain")
 
 READ_SIZE = 65536
+FLOOD_READ_SIZE = 262144  # of the next read when one was full
 MIB = 1 << 20
 
 # Around each change of the header's form, and around the sizes at which memory is handled differently.
@@ -133,13 +134,17 @@ async def test_a_large_frame_may_come_in_pieces_of_any_size(open_session: OpenSe
         assert session.listener.frames == sent
 
 
-async def test_a_frame_may_begin_and_end_anywhere_around_the_end_of_a_read(open_session: OpenSession, side: str):
-    """A read brings 64 KiB at most; no place in a frame is special to where that happens to be."""
+@pytest.mark.parametrize("read_sizes", [[READ_SIZE], [READ_SIZE, FLOOD_READ_SIZE]], ids=["", "flood"])
+async def test_a_frame_may_begin_and_end_anywhere_around_the_end_of_a_read(
+    open_session: OpenSession, side: str, read_sizes: list[int]
+):
+    """No place in a frame is special to where a read happens to end."""
+    header_size = 8 if side == "server" else 4
     async with asyncio.timeout(20), open_session(**EVERY_FRAME) as session:
         for distance in range(-4, 24):
-            header_size = 8 if side == "server" else 4
-            filler = payload_of(READ_SIZE - header_size - distance)
-            sent = [Frame(BINARY, filler), Frame(TEXT, b"edge"), Frame(PING, b"!")]
+            fillers = [READ_SIZE - header_size] * (sum(read_sizes) // READ_SIZE)
+            fillers[-1] -= distance
+            sent = [*(Frame(BINARY, payload_of(size)) for size in fillers), Frame(TEXT, b"edge"), Frame(PING, b"!")]
             stream = b"".join(encode(frame, side, seed) for seed, frame in enumerate(sent))
             await session.write_in_pieces(stream, [])
             assert session.listener.frames == sent, f"second frame begins {distance} bytes before the end of the read"

@@ -41,6 +41,9 @@ def count(case: Case, bench: Bench, tell: Callable[[str], None]) -> dict[str, An
         For the report: the case's names, and under "counts" the figures of each contender, for one operation.
     """
     contenders, skipped = choose(case, bench)
+    for name in [name for name, contender in contenders.items() if _gathers_by_time(contender, case)]:
+        del contenders[name]
+        skipped[name] = "not counted: it gathers for some microseconds, which are many more where every step is watched"
     bench = dataclasses.replace(bench, seconds=SECONDS)
     counts = {}
     with open_partner(case, bench) as partner:
@@ -54,6 +57,10 @@ def count(case: Case, bench: Bench, tell: Callable[[str], None]) -> dict[str, An
         if reason != NOT_INSTALLED:
             tell(f"  {name}: {reason}")
     return case.names() | {"contenders": {}, "skipped": {}, "counts": counts}
+
+
+def _gathers_by_time(contender: Contender, case: Case) -> bool:
+    return case.role == "send" and (contender.program == "aio" or "coalesce" in contender.keywords)
 
 
 def _instructions(contender: Contender, case: Case, bench: Bench, port: int) -> float:

@@ -30,9 +30,9 @@ METHOD = (
     "the upper end with the noise would. "
     "CPU µs is what the measured process took for each operation; busy is the part of the time in which it and its "
     "native peer had their CPU: a peer near 100 % beside a contender that waits would be the bottleneck. "
-    "A percentile is told where ten latencies of each round are above it, and called worse than the best peer's where "
-    "the whole interval is below 1. Bytes per second as messages grow are compared with the best smaller size, which "
-    "was measured at another time, and called worse where the interval with the noise is below 1. "
+    "A percentile is told where ten latencies of each round are above it, and compared with the best peer's. "
+    "Bytes per second as messages grow are compared with the best smaller size, which was measured at another time. "
+    "Such comparisons are called worse, or not, where the interval and the noise are on one side of 1. "
     "Instructions (without the kernel's, counted by callgrind) and system calls are those of one operation, in runs of "
     "their own; in the table of targets they are ratios like the others, the peer's to ours."
 )

@@ -67,7 +67,8 @@ def _by_label(scenario: str, ours: str, peer: str, floors: Mapping[str, float]) 
 
 PYPI, DROP_IN, ORIGINAL = "PyPI core", "picows.websockets", "websockets"
 SMALL = ("16 B", "256 B")
-MET, MISSED, UNKNOWN, NOT_WORSE, WORSE = "met", "not met", "lost in noise", "not worse", "worse"
+MET, MISSED, UNKNOWN = "met", "not met", "lost in noise"
+NOT_WORSE, WORSE, UNTOLD = "not worse", "worse", "not told apart"
 AWAKE, USUAL = "CPUs kept awake", "usual"
 TARGETS = (
     Target("roundtrip", "core", PYPI, 1.04, SMALL),
@@ -141,7 +142,8 @@ def summary(rows: Sequence[Sequence[str]]) -> str:
     targets = count[MET] + count[UNKNOWN] + count[MISSED]
     return (
         f"{count[MET]} of {targets} targets are met, {count[UNKNOWN]} are lost in noise, {count[MISSED]} are not met; "
-        f"{count[NOT_WORSE]} of {count[NOT_WORSE] + count[WORSE]} comparisons of latencies and of sizes are not worse"
+        f"of {count[NOT_WORSE] + count[WORSE] + count[UNTOLD]} comparisons of latencies and of sizes "
+        f"{count[WORSE]} are worse, {count[NOT_WORSE]} are not, and {count[UNTOLD]} cannot be told apart"
     )
 
 
@@ -152,12 +154,13 @@ def percentile(samples: Mapping[str, Any], name: str) -> list[float] | None:
     return values if above >= LEAST_ABOVE else None
 
 
-def noise(result: Result) -> float | None:
-    """The half-width of the A/A run of this case; None: there was none."""
+def noise(result: Result, latency: str = "") -> float | None:
+    """The half-width of the A/A run of this case, for its values or for a percentile; None: there was none."""
     contenders = result["contenders"]
     for name, samples in contenders.items():
         if name.endswith(AGAIN) and (first := contenders.get(name.removesuffix(AGAIN))):
-            return compare(samples["values"], first["values"]).half_width
+            pair = [percentile(each, latency) if latency else each["values"] for each in (samples, first)]
+            return compare(*pair).half_width if None not in pair else None
     return None
 
 
@@ -208,6 +211,11 @@ def _verdict(ratio: Ratio, uncertainty: float | None, floor: float) -> str:
     return MET if ratio.low - uncertainty >= floor else MISSED
 
 
+def _compared(ratio: Ratio, uncertainty: float | None) -> str:
+    """The same for two that should not differ, in other words."""
+    return {MET: NOT_WORSE, MISSED: WORSE, UNKNOWN: UNTOLD}[_verdict(ratio, uncertainty, 1)]
+
+
 def _limit_rows(limit: Limit, results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
     for result in results:
         samples = result["contenders"].get(limit.ours)
@@ -237,13 +245,11 @@ def _sweep_rows(results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
                 continue
             ratio = compare(values, before["contenders"][ours]["values"])
             uncertainty = noise(result)
-            # The sizes were not measured in turns: what is not told from noise is no fall.
-            falls = ratio.high + (uncertainty or 0) < 1
             yield (
                 *(result["scenario"], f"{before['label']} to {result['label']}", result["loop"], ours, "does not fall"),
                 *(f"{ratio.of_medians:.2f}", f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"),
                 *("" if uncertainty is None else f"{uncertainty:.2f}", "", ""),
-                WORSE if falls else NOT_WORSE,
+                _compared(ratio, uncertainty),
             )
 
 
@@ -261,9 +267,9 @@ def _latency_rows(results: Iterable[Result]) -> Iterator[tuple[str, ...]]:
                 best = min(set(taken) - {ours}, key=lambda peer: statistics.median(taken[peer]), default=None)
                 if ours not in taken or best is None:
                     continue
-                ratio = compare(taken[best], taken[ours])
+                ratio, uncertainty = compare(taken[best], taken[ours]), noise(result, name)
                 yield (
                     *(result["scenario"], result["label"], result["loop"], f"{words}: {best} / {ours}", "≥ 1"),
                     *(f"{ratio.of_medians:.2f}", f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"),
-                    *("", "", "", WORSE if ratio.high < 1 else NOT_WORSE),
+                    *("" if uncertainty is None else f"{uncertainty:.2f}", "", "", _compared(ratio, uncertainty)),
                 )
