@@ -432,8 +432,8 @@ cdef class WSTransport:
         """Stop delivering frames, beginning with the next one, also inside ``on_ws_frame``; the kernel then slows the
         peer down.
 
-        What was already read waits, at most one read of 256 KiB, and is delivered after :meth:`resume_reading`, or, when
-        the connection ends first, before ``on_ws_disconnected``. While paused, pings are not answered and a lost
+        What was already read waits, at most one read of 256 KiB, and is delivered after :meth:`resume_reading`, or,
+        when the connection ends first, before ``on_ws_disconnected``. While paused, pings are not answered and a lost
         connection may go unnoticed.
         """
         self._check_thread()

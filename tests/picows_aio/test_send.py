@@ -10,8 +10,8 @@ import pytest
 
 from picows_aio import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, State
 from picows_aio.asyncio.connection import Connection
-from tests.picows_aio.pushing import NarrowPair
 from tests.picows_aio.pairs import SIDES, deadline, open_pair, parked, turns
+from tests.picows_aio.pushing import NarrowPair
 from tests.support import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer
 
 MESSAGES: list[tuple[Any, int, bytes]] = [
