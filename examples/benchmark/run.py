@@ -25,6 +25,7 @@ from suite.scenarios import Case, all_cases
 
 LOOPS = ("asyncio", "uvloop")
 CACHE = peers.ROOT / ".benchmark"
+COUNTED = "instructions and system calls"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -125,7 +126,7 @@ def chosen_cases(options: argparse.Namespace) -> list[Case]:
 def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """Run the cases that were chosen; the document that `--json` writes."""
     work, method, display = (
-        (count.count, "instructions and system calls counted", show_counts)
+        (count.count, "as many as it takes", show_counts)
         if options.count
         else (measure, f"{options.rounds} of {options.seconds} s", show)
     )
@@ -157,10 +158,10 @@ def read_all(files: Sequence[Path]) -> dict[str, Any]:
         for peer, version in document["versions"].items():
             if merged["versions"].setdefault(peer, version) != version:
                 sys.exit(f"{file} was measured with {version}, {files[0]} with {merged['versions'][peer]}")
-        scenarios = ", ".join(dict.fromkeys(case["scenario"] for case in document["cases"]))
+        parts = dict.fromkeys(COUNTED if "counts" in case else case["scenario"] for case in document["cases"])
         for name in ("date", "revision", "load before", "rounds"):
             if document["machine"][name] != merged["machine"][name]:
-                merged["machine"][name] += f"; {scenarios}: {document['machine'][name]}"
+                merged["machine"][name] += f"; {', '.join(parts)}: {document['machine'][name]}"
         merged["cases"] += document["cases"]
     merged["cases"] = join_counts(merged["cases"])
     order = {case.scenario: rank for rank, case in enumerate(all_cases(LOOPS, quick=False))}
