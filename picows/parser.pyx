@@ -370,12 +370,14 @@ cdef class FrameParser:
         """Give the scratch back, whose bytes end at `used_end`, and choose how much the next read may bring.
 
         A flood is read in larger parts as long as all of it is taken at once: more whole frames come in one read, and
-        fewer large ones in two, which costs a copy. What waits or is kept stays as little as without floods.
+        fewer in two, which costs a copy. What waits or is kept stays as little as without floods, and of a payload that
+        no read could hold, which is read straight to where it stays, the less is copied the less came before.
         """
         cdef size_t size = used_end - self._scratch.pos
         cdef bint is_full = size >= min(self._read_size, BLOCK_SIZE - self._scratch.pos)
         cdef bint is_kept = self._scratch.release(used_end)
-        if is_kept or self.is_held_back or size < READ_SIZE:
+        cdef bint is_huge = self._large_payload is not None and self._large_header.payload_len >= BLOCK_SIZE
+        if is_kept or is_huge or self.is_held_back or size < READ_SIZE:
             self._read_size = READ_SIZE
         elif is_full:
             self._read_size = BLOCK_SIZE
