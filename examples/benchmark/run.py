@@ -25,7 +25,6 @@ from suite.scenarios import Case, all_cases
 
 LOOPS = ("asyncio", "uvloop")
 CACHE = peers.ROOT / ".benchmark"
-COUNTED = "instructions and system calls"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -158,10 +157,12 @@ def read_all(files: Sequence[Path]) -> dict[str, Any]:
         for peer, version in document["versions"].items():
             if merged["versions"].setdefault(peer, version) != version:
                 sys.exit(f"{file} was measured with {version}, {files[0]} with {merged['versions'][peer]}")
-        parts = dict.fromkeys(COUNTED if "counts" in case else case["scenario"] for case in document["cases"])
+        parts = ", ".join(dict.fromkeys(case["scenario"] for case in document["cases"]))
+        if any("counts" in case for case in document["cases"]):
+            parts = f"instructions and system calls of {parts}"
         for name in ("date", "revision", "load before", "rounds"):
             if document["machine"][name] != merged["machine"][name]:
-                merged["machine"][name] += f"; {', '.join(parts)}: {document['machine'][name]}"
+                merged["machine"][name] += f"; {parts}: {document['machine'][name]}"
         merged["cases"] += document["cases"]
     merged["cases"] = join_counts(merged["cases"])
     order = {case.scenario: rank for rank, case in enumerate(all_cases(LOOPS, quick=False))}
