@@ -15,6 +15,7 @@ cdef class FrameParser:
         ReadScratch _scratch
         ReadBuffer _large_view          # the free part of _large_payload
         ReadBuffer _aside               # while frames are delivered or held back: joins _rest
+        size_t _frames_in_read          # frames made since a read into the scratch ended
         size_t _read_size               # bytes of the next read at most, with those of _rest: READ_SIZE or BLOCK_SIZE
         # The bytes under delivery that are not parsed yet, and who owns them.
         ReadBuffer _source

@@ -42,6 +42,7 @@ cdef enum:
     SMALL_FRAME = 16384        # bytes: a smaller partial frame waits in `_rest` and is read again with what follows
     RESERVED_AT_ONCE = 1 << 20  # bytes: larger payloads are reserved when ARRIVED_FIRST of them have come
     ARRIVED_FIRST = 65536      # bytes
+    FLOOD_FRAME = 256          # bytes: larger reads are for frames of this size and more on average, see `_end_scratch`
     POLLER_QUIET_NS = 10_000_000   # a connection that was not read for so long is not active
 
 
@@ -244,6 +245,7 @@ cdef class FrameParser:
         frame.tail_size = self._end - self._pos
         frame.last_in_buffer = self._end == self._pos or not self._has_whole_frame()
         frame.copies_views = self._pool.copies_small_views
+        self._frames_in_read += 1
         return frame
 
     cdef bint _has_whole_frame(self) noexcept:  # hot
@@ -370,17 +372,20 @@ cdef class FrameParser:
         """Give the scratch back, whose bytes end at `used_end`, and choose how much the next read may bring.
 
         A flood is read in larger parts as long as all of it is taken at once: more whole frames come in one read, and
-        fewer in two, which costs a copy. What waits or is kept stays as little as without floods, and of a payload that
-        no read could hold, which is read straight to where it stays, the less is copied the less came before.
+        fewer in two, which costs a copy. Not one of tiny frames: some thousand are enough for a turn of the event loop.
+        What waits or is kept stays as little as without floods, and of a payload that no read could hold, which is read
+        straight to where it stays, the less is copied the less came before.
         """
         cdef size_t size = used_end - self._scratch.pos
         cdef bint is_full = size >= min(self._read_size, BLOCK_SIZE - self._scratch.pos)
         cdef bint is_kept = self._scratch.release(used_end)
         cdef bint is_huge = self._large_payload is not None and self._large_header.payload_len >= BLOCK_SIZE
-        if is_kept or is_huge or self.is_held_back or size < READ_SIZE:
+        cdef bint is_of_tiny_frames = size < FLOOD_FRAME * self._frames_in_read
+        if is_kept or is_huge or is_of_tiny_frames or self.is_held_back or size < READ_SIZE:
             self._read_size = READ_SIZE
         elif is_full:
             self._read_size = BLOCK_SIZE
+        self._frames_in_read = 0
         return 0
 
     cdef int discard(self) except -1:

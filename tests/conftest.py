@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -32,6 +33,12 @@ settings.load_profile("picows")
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
 _call_passed = pytest.StashKey[bool]()
+
+
+def pytest_configure() -> None:
+    """Let programs that tests end as Ctrl-C does hear it: a shell makes what it runs in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

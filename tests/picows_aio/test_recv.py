@@ -345,7 +345,7 @@ async def test_a_reader_cannot_starve_the_loop(pair: tuple[Connection, RawPeer])
         received += 1
         in_this_turn += 1
         most = max(most, in_this_turn)
-    # A read brings at most 64 KiB; two can meet in one turn: what was held back, and a new one.
+    # A read of tiny messages brings at most 64 KiB; two can meet in one turn: what was held back, and a new one.
     assert most <= 2 * 65536 // len(frame) + 17
     await turns(2)
 
