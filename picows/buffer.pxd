@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t
 cdef enum:
     BLOCK_SIZE = 262144     # bytes of a buffer for reads, and asked from the socket at once in a flood
     READ_SIZE = 65536       # bytes asked from the socket at once otherwise
-    MIN_READ_SIZE = 16384   # a held buffer with less free room than this is replaced
+    MIN_READ_SIZE = 32768   # a held buffer with less free room is replaced: more than part of a small frame ever takes
 
 
 cdef class ReadBuffer:

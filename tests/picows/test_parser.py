@@ -22,7 +22,7 @@ from tests.support import (
     switching_fields,
     upgrade_fields,
 )
-from tests.support.recorder import Accepted
+from tests.support.recorder import Accepted, Recorder
 from tests.support.session import OpenSession
 
 pytestmark = pytest.mark.links("plain")
@@ -149,6 +149,27 @@ async def test_a_frame_may_begin_and_end_anywhere_around_the_end_of_a_read(
             await session.write_in_pieces(stream, [])
             assert session.listener.frames == sent, f"second frame begins {distance} bytes before the end of the read"
             session.listener.frames.clear()
+
+
+class Keeping(Recorder):
+    """Keeps what it gets, so that the buffer of the reads fills up."""
+
+    def on_ws_frame(self, transport, frame):
+        super().on_ws_frame(transport, frame)
+        self.kept = [*getattr(self, "kept", []), memoryview(frame)]
+
+
+async def test_part_of_a_frame_may_wait_while_the_buffer_is_nearly_full(open_session: OpenSession, side: str):
+    header_size = 8 if side == "server" else 4
+    partial = 16384 + header_size - 1  # bytes of the last frame, one of which is missing
+    piece = (FLOOD_READ_SIZE - 16384) // 4
+    sizes = [piece - header_size] * 3 + [piece - partial - header_size, 16384, 5]
+    sent = [Frame(BINARY, payload_of(size)) for size in sizes]
+    stream = b"".join(encode(frame, side, seed) for seed, frame in enumerate(sent))
+    async with asyncio.timeout(20), open_session(Keeping, **EVERY_FRAME) as session:
+        await session.write_in_pieces(stream, range(0, 4 * piece + 1, piece))
+        assert session.listener.frames == sent
+        assert [bytes(view) for view in session.listener.kept] == [frame.payload for frame in sent]
 
 
 @pytest.mark.links("plain", "tls", "unix")
