@@ -36,6 +36,9 @@ cdef extern from *:
     """
     int ws_add_member(object type, const char* name, Py_ssize_t offset) except -1
 
+cdef extern from "csrc/recycled_bytes.h":
+    bytes ws_recycled_bytes(const char* data, Py_ssize_t size)
+
 cdef enum:
     SMALL_PAYLOAD = 4096   # bytes: below it a kept payload moves out, so that it pins at most 16 times its size
 
@@ -70,7 +73,7 @@ cdef class WSFrame:
         """The payload as bytes; no copy is made of a frame that arrived in a buffer of its own."""
         if PyBytes_CheckExact(self.owner) and PyBytes_GET_SIZE(self.owner) == self.payload_size:
             return <bytes> self.owner
-        return PyBytes_FromStringAndSize(self.payload_ptr, self.payload_size)
+        return ws_recycled_bytes(self.payload_ptr, self.payload_size)
 
     cpdef str get_payload_as_utf8_text(self):
         """The payload decoded as UTF-8, a new str on each call.
