@@ -36,8 +36,10 @@ cdef extern from *:
     """
     int ws_add_member(object type, const char* name, Py_ssize_t offset) except -1
 
-cdef extern from "csrc/recycled_bytes.h":
-    bytes ws_recycled_bytes(const char* data, Py_ssize_t size)
+cdef extern from "csrc/recycled_payloads.h":
+    ctypedef str ws_decode(char* data, Py_ssize_t size, char* errors)
+    bytes ws_payload_bytes(const char* data, Py_ssize_t size)
+    str ws_payload_text(const char* data, Py_ssize_t size, ws_decode* decode)
 
 cdef enum:
     SMALL_PAYLOAD = 4096   # bytes: below it a kept payload moves out, so that it pins at most 16 times its size
@@ -73,7 +75,7 @@ cdef class WSFrame:
         """The payload as bytes; no copy is made of a frame that arrived in a buffer of its own."""
         if PyBytes_CheckExact(self.owner) and PyBytes_GET_SIZE(self.owner) == self.payload_size:
             return <bytes> self.owner
-        return ws_recycled_bytes(self.payload_ptr, self.payload_size)
+        return ws_payload_bytes(self.payload_ptr, self.payload_size)
 
     cpdef str get_payload_as_utf8_text(self):
         """The payload decoded as UTF-8, a new str on each call.
@@ -81,11 +83,11 @@ cdef class WSFrame:
         Raises:
             UnicodeDecodeError: The payload is not UTF-8; a fragment may also end inside a character.
         """
-        return PyUnicode_DecodeUTF8(self.payload_ptr, self.payload_size, NULL)
+        return ws_payload_text(self.payload_ptr, self.payload_size, PyUnicode_DecodeUTF8)
 
     cpdef str get_payload_as_utf8(self):
         """The same as :meth:`get_payload_as_utf8_text`."""
-        return PyUnicode_DecodeUTF8(self.payload_ptr, self.payload_size, NULL)
+        return ws_payload_text(self.payload_ptr, self.payload_size, PyUnicode_DecodeUTF8)
 
     cpdef str get_payload_as_ascii_text(self):
         """The payload decoded as ASCII, a new str on each call: faster than UTF-8 where the peer sends only ASCII.
@@ -93,7 +95,7 @@ cdef class WSFrame:
         Raises:
             UnicodeDecodeError: An octet is above 127.
         """
-        return PyUnicode_DecodeASCII(self.payload_ptr, self.payload_size, NULL)
+        return ws_payload_text(self.payload_ptr, self.payload_size, PyUnicode_DecodeASCII)
 
     cpdef object get_payload_as_memoryview(self):
         """A read-only view of the payload, without a copy; it stays valid for as long as it is held."""

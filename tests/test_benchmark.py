@@ -24,6 +24,7 @@ CHOICE = [
     "16 x",
     "no comp",
 ]
+CAN_COUNT = all(shutil.which(tool) for tool in ("valgrind", "strace"))
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the native programs are for Linux"),
     pytest.mark.skipif(shutil.which("cc") is None, reason="the native programs take a C compiler"),
@@ -108,9 +109,13 @@ def test_a_report_is_made_of_several_files(output: Path, tmp_path: Path) -> None
     assert (once.count(heading), twice.count(heading)) == (1, 2)
 
 
-@pytest.mark.skipif(
-    any(shutil.which(tool) is None for tool in ("valgrind", "strace")), reason="valgrind and strace count"
-)
+def perf_can_count() -> bool:
+    """Whether perf is here, and may see system calls."""
+    command = ["perf", "stat", "--event=syscalls:sys_enter_*", "true"]
+    return bool(shutil.which("perf")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not CAN_COUNT, reason="valgrind and strace count")
 def test_instructions_and_system_calls_stand_beside_times(output: Path, tmp_path: Path) -> None:
     run(tmp_path, "--count", "--loops", "asyncio", "--scenario", "server_burst")
     (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
@@ -125,3 +130,16 @@ def test_instructions_and_system_calls_stand_beside_times(output: Path, tmp_path
     report = (tmp_path / "both" / "report.md").read_text()
     assert report.count("### server_burst") == 1
     assert "| instructions | system calls |" in report
+
+
+@pytest.mark.skipif(not CAN_COUNT or not perf_can_count(), reason="valgrind, strace and perf count")
+def test_system_calls_of_what_goes_by_the_clock_are_counted(tmp_path: Path) -> None:
+    run(tmp_path, "--count", "--loops", "asyncio", "--scenario", "busy_poll", "send", "--label", "256 B, usual", "64 B")
+    polling, sending = json.loads((tmp_path / "results.json").read_text())["cases"]
+    for name in ("core busy_poll", "core", "C polling"):
+        assert polling["counts"][name].keys() == {"system_calls"}
+        assert polling["counts"][name]["system_calls"]["sendto"] == pytest.approx(1, abs=0.01)
+    assert polling["counts"]["core busy_poll"]["system_calls"].get("epoll_wait", 0) < 0.5
+    assert 0 < sending["counts"]["aio"]["system_calls"]["sendto"] < 0.1
+    assert sending["counts"]["core"]["instructions"] > 0
+    assert "| core busy_poll | - |" in (tmp_path / "report" / "report.md").read_text()

@@ -45,7 +45,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="samples of each contender, in threes; default 33; --quick: 6")
     parser.add_argument("--seconds", type=float, help="length of a sample; default 0.06, with --quick 0.05")
     parser.add_argument(
-        "--count", action="store_true", help="instructions and system calls instead of time; takes valgrind and strace"
+        "--count",
+        action="store_true",
+        help="instructions and system calls instead of time; takes valgrind and strace, perf for some",
     )
     parser.add_argument("--json", type=Path, help="write all samples to this file")
     parser.add_argument("--from", dest="files", type=Path, nargs="+", help="measure nothing: report what --json wrote")
@@ -107,9 +109,11 @@ def show_counts(result: dict[str, Any]) -> None:
     counts = result["counts"]
     first = next(iter(counts.values()), None)
     for name, each in counts.items():
-        ratio = each["instructions"] / first["instructions"]
-        calls = f"{targets.total_calls(each):.2f} system calls"
-        tell(f"  {name:20}{each['instructions']:14,.0f} instructions   this / first: {ratio:7.3f}   {calls}")
+        words = [f"{targets.total_calls(each):.4g} system calls"]
+        if "instructions" in each:
+            ratio = each["instructions"] / first["instructions"]
+            words.insert(0, f"{each['instructions']:14,.0f} instructions   this / first: {ratio:7.3f}")
+        tell(f"  {name:20}" + "   ".join(words))
 
 
 def chosen_cases(options: argparse.Namespace) -> list[Case]:

@@ -1,24 +1,28 @@
 """Instructions and system calls of each operation, for what is too close for a clock.
 
 callgrind counts the instructions of the measured process, without the kernel's; strace counts its system calls. Each
-watches a process of its own, from the end of the warm-up on.
+watches a process of its own, from the end of the warm-up on. Both make a program slow, but not the clock: who polls, or
+gathers for some microseconds, would do other work than it does unwatched. Of those perf counts the system calls, which
+costs them next to nothing, and instructions stay unknown.
 """
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from suite.entries import NOT_INSTALLED, Bench, Entry, asked, calibrate, choose, open_partner, skipping, start
-from suite.processes import Failure
+from suite.processes import Failure, Skipped
 from suite.scenarios import Case, Contender
 
 TOOLS = ("valgrind", "vgdb", "strace")
+PERF = ("perf", "stat", "--field-separator=,", "--event=syscalls:sys_enter_*")
 CALLGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no")
 SECONDS = 0.5  # at least, of the work that is counted, at the pace of a watched process
 TOOL_TIMEOUT = 60  # seconds
@@ -30,8 +34,8 @@ def missing_tools() -> list[str]:
 
 
 def can_be_counted(case: Case) -> bool:
-    """Whether the figures of a case would tell something: one that polls counts its turns, not its work."""
-    return case.metric == "rate" and case.scenario != "busy_poll" and not case.awake
+    """Whether the case is one of operations."""
+    return case.metric == "rate"
 
 
 def count(case: Case, bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -41,17 +45,17 @@ def count(case: Case, bench: Bench, tell: Callable[[str], None]) -> dict[str, An
         For the report: the case's names, and under "counts" the figures of each contender, for one operation.
     """
     contenders, skipped = choose(case, bench)
-    for name in [name for name, contender in contenders.items() if _gathers_by_time(contender, case)]:
-        del contenders[name]
-        skipped[name] = "not counted: it gathers for some microseconds, which are many more where every step is watched"
     bench = dataclasses.replace(bench, seconds=SECONDS)
     counts = {}
     with open_partner(case, bench) as partner:
         for name, contender in contenders.items():
             with skipping(name, skipped):
+                if _goes_by_the_clock(contender, case):
+                    counts[name] = {"system_calls": _system_calls(_at_full_speed, contender, case, bench, partner.port)}
+                    continue
                 counts[name] = {
                     "instructions": _instructions(contender, case, bench, partner.port),
-                    "system_calls": _system_calls(contender, case, bench, partner.port),
+                    "system_calls": _system_calls(_tracing, contender, case, bench, partner.port),
                 }
     for name, reason in skipped.items():
         if reason != NOT_INSTALLED:
@@ -59,8 +63,10 @@ def count(case: Case, bench: Bench, tell: Callable[[str], None]) -> dict[str, An
     return case.names() | {"contenders": {}, "skipped": {}, "counts": counts}
 
 
-def _gathers_by_time(contender: Contender, case: Case) -> bool:
-    return case.role == "send" and (contender.program == "aio" or "coalesce" in contender.keywords)
+def _goes_by_the_clock(contender: Contender, case: Case) -> bool:
+    """Whether it polls, or is beside one that does, or gathers for some microseconds."""
+    gathers = contender.program == "aio" or "coalesce" in contender.keywords
+    return case.scenario == "busy_poll" or (case.role == "send" and gathers)
 
 
 def _instructions(contender: Contender, case: Case, bench: Bench, port: int) -> float:
@@ -92,19 +98,33 @@ def _total(dump: Path) -> int:
     raise Failure(f"{dump} has no summary")
 
 
-def _system_calls(contender: Contender, case: Case, bench: Bench, port: int) -> dict[str, float]:
+Watch = Callable[[Entry, str], contextlib.AbstractContextManager[None]]
+
+
+def _system_calls(watch: Watch, contender: Contender, case: Case, bench: Bench, port: int) -> dict[str, float]:
     """How often each system call was made."""
     with contextlib.closing(start(contender.name, contender, case, bench, port)) as entry:
         calibrate(entry, case, bench)
         with tempfile.NamedTemporaryFile("r") as file:
-            with _tracing(entry, file.name):
+            with watch(entry, file.name):
                 operations: int = asked(entry, case).run(entry.count)["operations"]
-            rows = [line.split() for line in file]
-    calls = {row[-1]: int(row[3]) / operations for row in rows if len(row) >= 5 and row[3].isdigit()}
-    calls.pop("total", None)
+            calls = {name: count / operations for name, count in _read_table(file)}
     if not calls:
-        raise Failure("strace saw no system calls")
+        raise Failure("no system calls were seen")
     return calls
+
+
+def _read_table(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Names and counts, from what strace or perf wrote."""
+    for line in lines:
+        if line.count(",") > 1:
+            count, _, name, *_ = line.split(",")
+            name = name.removeprefix("syscalls:sys_enter_")
+        else:
+            row = line.split()
+            count, name = (row[3], row[-1]) if len(row) >= 5 else ("", "")
+        if count.isdigit() and int(count) and name != "total":
+            yield name, int(count)
 
 
 @contextlib.contextmanager
@@ -120,3 +140,38 @@ def _tracing(entry: Entry, file: str) -> Iterator[None]:
     finally:
         tracer.send_signal(signal.SIGINT)
         tracer.communicate(timeout=TOOL_TIMEOUT)
+
+
+@contextlib.contextmanager
+def _at_full_speed(entry: Entry, file: str) -> Iterator[None]:
+    """The same by perf, which does not stop the process at each call."""
+    if shutil.which(PERF[0]) is None:
+        raise Skipped("goes by the clock: perf could count its system calls, and is not installed")
+    command_end, command_start = os.pipe()
+    answer_end, answer_start = os.pipe()
+    control = ["--delay=-1", f"--control=fd:{command_end},{answer_start}"]
+    watcher = subprocess.Popen(
+        [*PERF, *control, f"--output={file}", f"--pid={entry.measured.pid}"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=(command_end, answer_start),
+    )
+    os.close(command_end)
+    os.close(answer_start)
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(command_start, b"enable\n")
+        if not os.read(answer_end, 16):
+            raise Skipped(f"goes by the clock: perf could count its system calls, but {_first_line(watcher)}")
+        yield
+    finally:
+        watcher.send_signal(signal.SIGINT)
+        watcher.communicate(timeout=TOOL_TIMEOUT)
+        os.close(command_start)
+        os.close(answer_end)
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline().strip() or "says nothing"

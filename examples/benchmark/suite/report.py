@@ -34,7 +34,8 @@ METHOD = (
     "Bytes per second as messages grow are compared with the best smaller size, which was measured at another time. "
     "Such comparisons are called worse, or not, where the interval and the noise are on one side of 1. "
     "Instructions (without the kernel's, counted by callgrind) and system calls are those of one operation, in runs of "
-    "their own; in the table of targets they are ratios like the others, the peer's to ours."
+    "their own; in the table of targets they are ratios like the others, the peer's to ours. Of programs that go by "
+    "the clock perf counted the system calls, and instructions would not be those of a program that nobody watches."
 )
 
 
@@ -109,8 +110,9 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _count_rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, counts in result.get("counts", {}).items():
         often = {call: times for call, times in counts["system_calls"].items() if times >= LEAST_CALLS}
+        instructions = format_value(round(counts["instructions"])) if "instructions" in counts else "-"
         yield (
-            *(name, format_value(round(counts["instructions"])), f"{targets.total_calls(counts):.3g}"),
+            *(name, instructions, f"{targets.total_calls(counts):.3g}"),
             ", ".join(f"{call} {times:.3g}" for call, times in sorted(often.items(), key=lambda item: -item[1])),
         )
 

@@ -196,12 +196,14 @@ def total_calls(counts: Mapping[str, Any]) -> float:
 
 
 def _compare_counts(result: Result, ours: str, peer: str) -> str:
-    """Times the instructions, and times the system calls, that the peer makes; "" where they were not counted."""
+    """Times the instructions, and times the system calls, that the peer makes; "" or "-" where they are not known."""
     counts = result.get("counts", {})
     if ours not in counts or peer not in counts:
         return ""
     mine, others = counts[ours], counts[peer]
-    return f"{others['instructions'] / mine['instructions']:.2f}, {total_calls(others) / total_calls(mine):.3g}"
+    known = "instructions" in mine and "instructions" in others
+    instructions = f"{others['instructions'] / mine['instructions']:.2f}" if known else "-"
+    return f"{instructions}, {total_calls(others) / total_calls(mine):.3g}"
 
 
 def _verdict(ratio: Ratio, uncertainty: float | None, floor: float) -> str:
