@@ -22,7 +22,11 @@ from suite.processes import Failure, Skipped
 from suite.scenarios import Case, Contender
 
 TOOLS = ("valgrind", "vgdb", "strace")
-PERF = ("perf", "stat", "--field-separator=,", "--event=syscalls:sys_enter_*")
+PERF = ("perf", "stat", "--field-separator=,")
+# By name; of all others the sum, because it takes perf long to let go of each.
+NAMED = ("sendto", "sendmsg", "write", "writev", "recvfrom", "recvmsg", "read", "epoll_wait", "epoll_pwait", "ppoll")
+ALL_CALLS, EACH_CALL = "raw_syscalls:sys_enter", "syscalls:sys_enter_"
+EVENTS = ",".join((ALL_CALLS, *(EACH_CALL + name for name in NAMED)))
 CALLGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no")
 SECONDS = 0.5  # at least, of the work that is counted, at the pace of a watched process
 TOOL_TIMEOUT = 60  # seconds
@@ -108,23 +112,25 @@ def _system_calls(watch: Watch, contender: Contender, case: Case, bench: Bench, 
         with tempfile.NamedTemporaryFile("r") as file:
             with watch(entry, file.name):
                 operations: int = asked(entry, case).run(entry.count)["operations"]
-            calls = {name: count / operations for name, count in _read_table(file)}
+            read = _read_perf if watch is _at_full_speed else _read_strace
+            calls = {name: count / operations for name, count in read(file).items() if count}
     if not calls:
         raise Failure("no system calls were seen")
     return calls
 
 
-def _read_table(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Names and counts, from what strace or perf wrote."""
-    for line in lines:
-        if line.count(",") > 1:
-            count, _, name, *_ = line.split(",")
-            name = name.removeprefix("syscalls:sys_enter_")
-        else:
-            row = line.split()
-            count, name = (row[3], row[-1]) if len(row) >= 5 else ("", "")
-        if count.isdigit() and int(count) and name != "total":
-            yield name, int(count)
+def _read_strace(lines: Iterable[str]) -> dict[str, int]:
+    rows = [line.split() for line in lines]
+    calls = {row[-1]: int(row[3]) for row in rows if len(row) >= 5 and row[3].isdigit()}
+    calls.pop("total", None)
+    return calls
+
+
+def _read_perf(lines: Iterable[str]) -> dict[str, int]:
+    rows = [line.split(",") for line in lines]
+    calls = {row[2].removeprefix(EACH_CALL): int(row[0]) for row in rows if len(row) > 2 and row[0].isdigit()}
+    calls["others"] = calls.pop(ALL_CALLS, 0) - sum(calls.values())
+    return calls
 
 
 @contextlib.contextmanager
@@ -151,7 +157,7 @@ def _at_full_speed(entry: Entry, file: str) -> Iterator[None]:
     answer_end, answer_start = os.pipe()
     control = ["--delay=-1", f"--control=fd:{command_end},{answer_start}"]
     watcher = subprocess.Popen(
-        [*PERF, *control, f"--output={file}", f"--pid={entry.measured.pid}"],
+        [*PERF, f"--event={EVENTS}", *control, f"--output={file}", f"--pid={entry.measured.pid}"],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
