@@ -123,6 +123,7 @@ cdef extern from "csrc/platform.h" nogil:
         size_t size                 # bytes
 
     int64_t ws_clock_ns() noexcept
+    bint ws_is_same_moment(uint64_t *start) noexcept
     int64_t ws_send(int fd, const void *data, size_t size) noexcept
     int64_t ws_send2(int fd, const void *head, size_t head_size, const void *body, size_t body_size) noexcept
     int64_t ws_send_parts(int fd, const ws_part *parts, unsigned int count) noexcept

@@ -32,7 +32,8 @@ cdef class Output:
         size_t _gather_room            # bytes; more than that are written out
         size_t _high_water             # bytes that the transport holds without pausing us
         int64_t _oldest_ns             # when the first of them was gathered
-        int64_t _latest_ns             # when the last frame outside a read was sent
+        int64_t _latest_ns             # when the last frame outside a read was sent, or a moment before
+        uint64_t _moment               # of the latest look at the clock
         bint _flush_is_armed
         bint _is_reading               # frames are being delivered: the end of that flushes
         bint _has_sent_in_read

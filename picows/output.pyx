@@ -15,8 +15,8 @@ from libc.string cimport memcpy
 from libc.stdint cimport uint32_t
 from picows.entropy cimport next_masking_key
 from picows.native cimport (
-    MASK, WS_HAS_DIRECT_IO, WS_MAX_HEADER_SIZE, ws_clock_ns, ws_encode_header, ws_header_size, ws_send, ws_send2,
-    ws_would_block,
+    MASK, WS_HAS_DIRECT_IO, WS_MAX_HEADER_SIZE, ws_clock_ns, ws_encode_header, ws_header_size,
+    ws_is_same_moment, ws_send, ws_send2, ws_would_block,
 )
 
 cdef enum:
@@ -262,7 +262,7 @@ cdef class Output:
             return False
         if self._is_reading:
             return True
-        now = ws_clock_ns()
+        now = self._latest_ns if ws_is_same_moment(&self._moment) else ws_clock_ns()
         if now - self._latest_ns > SAME_TURN_NS and self._gathered_size == 0:
             self._latest_ns = now
             return False
