@@ -12,6 +12,7 @@ from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from picows.enums cimport WSCloseCode
+from picows.recycling cimport is_recycled, recycled_bytes, recycled_text
 
 from picows.enums import WSMsgType as OpcodeEnum
 
@@ -35,11 +36,6 @@ cdef extern from *:
     }
     """
     int ws_add_member(object type, const char* name, Py_ssize_t offset) except -1
-
-cdef extern from "csrc/recycled_payloads.h":
-    ctypedef str ws_decode(char* data, Py_ssize_t size, char* errors)
-    bytes ws_payload_bytes(const char* data, Py_ssize_t size)
-    str ws_payload_text(const char* data, Py_ssize_t size, ws_decode* decode)
 
 cdef enum:
     SMALL_PAYLOAD = 4096   # bytes: below it a kept payload moves out, so that it pins at most 16 times its size
@@ -75,7 +71,9 @@ cdef class WSFrame:
         """The payload as bytes; no copy is made of a frame that arrived in a buffer of its own."""
         if PyBytes_CheckExact(self.owner) and PyBytes_GET_SIZE(self.owner) == self.payload_size:
             return <bytes> self.owner
-        return ws_payload_bytes(self.payload_ptr, self.payload_size)
+        if is_recycled(self.payload_size):
+            return recycled_bytes(self.payload_ptr, self.payload_size)
+        return PyBytes_FromStringAndSize(self.payload_ptr, self.payload_size)
 
     cpdef str get_payload_as_utf8_text(self):
         """The payload decoded as UTF-8, a new str on each call.
@@ -83,11 +81,12 @@ cdef class WSFrame:
         Raises:
             UnicodeDecodeError: The payload is not UTF-8; a fragment may also end inside a character.
         """
-        return ws_payload_text(self.payload_ptr, self.payload_size, PyUnicode_DecodeUTF8)
+        cdef str text = recycled_text(self.payload_ptr, self.payload_size) if is_recycled(self.payload_size) else None
+        return PyUnicode_DecodeUTF8(self.payload_ptr, self.payload_size, NULL) if text is None else text
 
     cpdef str get_payload_as_utf8(self):
         """The same as :meth:`get_payload_as_utf8_text`."""
-        return ws_payload_text(self.payload_ptr, self.payload_size, PyUnicode_DecodeUTF8)
+        return self.get_payload_as_utf8_text()
 
     cpdef str get_payload_as_ascii_text(self):
         """The payload decoded as ASCII, a new str on each call: faster than UTF-8 where the peer sends only ASCII.
@@ -95,7 +94,8 @@ cdef class WSFrame:
         Raises:
             UnicodeDecodeError: An octet is above 127.
         """
-        return ws_payload_text(self.payload_ptr, self.payload_size, PyUnicode_DecodeASCII)
+        cdef str text = recycled_text(self.payload_ptr, self.payload_size) if is_recycled(self.payload_size) else None
+        return PyUnicode_DecodeASCII(self.payload_ptr, self.payload_size, NULL) if text is None else text
 
     cpdef object get_payload_as_memoryview(self):
         """A read-only view of the payload, without a copy; it stays valid for as long as it is held."""

@@ -81,6 +81,7 @@ cdef extern from "csrc/utf8.h" nogil:
         WS_UTF8_REJECT
 
     uint32_t ws_utf8_feed(uint32_t state, const uint8_t *data, size_t size) noexcept
+    bint ws_is_ascii(const uint8_t *data, size_t size) noexcept
 
 cdef extern from "csrc/mask.h" nogil:
     ctypedef void (*ws_mask_fn)(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) noexcept

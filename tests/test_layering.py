@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = {
     "picows": [
         {"native", "enums", "version"},
-        {"errors", "entropy", "http_message", "http_body"},
+        {"errors", "entropy", "recycling", "http_message", "http_body"},
         {"http11", "upgrade_headers", "url", "closing", "options", "buffer"},
         {"upgrade_request", "redirects", "frame", "output"},
         {"handshake"},

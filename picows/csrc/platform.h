@@ -24,8 +24,8 @@ enum { WS_MAX_PARTS = 64 };
 /*
  * Whether this is the moment, at most 8 microseconds long, whose beginning is in `*start`; otherwise a new one begins.
  *
- * For those who would read the clock often: the CPU's counter takes a quarter of the time. It runs at 1 GHz and faster;
- * where it jumps, after a change of the CPU, a new moment begins too soon. Without a counter none lasts.
+ * For those who would read the clock often: the CPU's counter takes a quarter of the time. It runs at 1 GHz and faster.
+ * On CPUs where it jumps or rests, a moment may end too soon or too late. Without a counter none lasts.
  */
 static inline int ws_is_same_moment(uint64_t *start)
 {

@@ -93,6 +93,23 @@ static inline uint32_t ws_utf8_feed(uint32_t state, const uint8_t *data, size_t 
     return ws_utf8_step(state, data + pos, size - pos);
 }
 
+static inline int ws_is_ascii(const uint8_t *data, size_t size)
+{
+    const uint64_t high_bits = 0x8080808080808080u;
+    uint64_t words[8], seen = 0;
+    size_t pos = 0;
+    for (; size - pos >= sizeof words; pos += sizeof words) {
+        memcpy(words, data + pos, sizeof words);
+        for (size_t i = 0; i < 8; i++)
+            seen |= words[i];
+        if (seen & high_bits)
+            return 0;
+    }
+    for (; pos < size; pos++)
+        seen |= data[pos];
+    return (seen & high_bits) == 0;
+}
+
 #undef WS_UTF8_ROW
 #undef WS_UTF8_FIRST
 #undef WS_UTF8_NEXT

@@ -422,7 +422,7 @@ async def test_results_of_steps_by_hand_do_not_mix(pair: tuple[Connection, RawPe
 
 async def test_a_large_message_is_not_kept_by_who_received_it(pair: tuple[Connection, RawPeer]) -> None:
     connection, peer = pair
-    peer.write_frame(BINARY, bytes(5000))
+    peer.write_frame(BINARY, bytes(33_000))  # larger than what is remembered to be used again
     message = await connection.recv()
     assert sys.getrefcount(message) == 2  # the variable's, and that of the call
 

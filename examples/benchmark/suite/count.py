@@ -9,11 +9,12 @@ costs them next to nothing, and instructions stay unknown.
 import contextlib
 import dataclasses
 import os
+import select
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ PERF = ("perf", "stat", "--field-separator=,")
 # By name; of all others the sum, because it takes perf long to let go of each.
 NAMED = ("sendto", "sendmsg", "write", "writev", "recvfrom", "recvmsg", "read", "epoll_wait", "epoll_pwait", "ppoll")
 ALL_CALLS, EACH_CALL = "raw_syscalls:sys_enter", "syscalls:sys_enter_"
-EVENTS = ",".join((ALL_CALLS, *(EACH_CALL + name for name in NAMED)))
+TRACEPOINTS = "/sys/kernel/tracing/events/syscalls"
 CALLGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no")
 SECONDS = 0.5  # at least, of the work that is counted, at the pace of a watched process
 TOOL_TIMEOUT = 60  # seconds
+Watch = Callable[[Entry, str], contextlib.AbstractContextManager[None]]
 
 
 def missing_tools() -> list[str]:
@@ -102,9 +104,6 @@ def _total(dump: Path) -> int:
     raise Failure(f"{dump} has no summary")
 
 
-Watch = Callable[[Entry, str], contextlib.AbstractContextManager[None]]
-
-
 def _system_calls(watch: Watch, contender: Contender, case: Case, bench: Bench, port: int) -> dict[str, float]:
     """How often each system call was made."""
     with contextlib.closing(start(contender.name, contender, case, bench, port)) as entry:
@@ -137,15 +136,11 @@ def _read_perf(lines: Iterable[str]) -> dict[str, int]:
 def _tracing(entry: Entry, file: str) -> Iterator[None]:
     """Let strace count, and write its table when the context ends."""
     command = ["strace", "-f", "-c", "-o", file, "-p", str(entry.measured.pid)]
-    tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert tracer.stderr is not None
-    try:
+    with _watching(command) as tracer:
+        assert tracer.stderr is not None
         if "attached" not in (line := tracer.stderr.readline()):
             raise Failure(f"strace cannot watch the process: {line.strip()}")
         yield
-    finally:
-        tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=TOOL_TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -153,31 +148,43 @@ def _at_full_speed(entry: Entry, file: str) -> Iterator[None]:
     """The same by perf, which does not stop the process at each call."""
     if shutil.which(PERF[0]) is None:
         raise Skipped("goes by the clock: perf could count its system calls, and is not installed")
-    command_end, command_start = os.pipe()
-    answer_end, answer_start = os.pipe()
-    control = ["--delay=-1", f"--control=fd:{command_end},{answer_start}"]
+    named = [EACH_CALL + name for name in NAMED if Path(TRACEPOINTS, f"sys_enter_{name}").exists()]
+    with contextlib.ExitStack() as stack:
+        files = []
+        for _ in range(2):
+            for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True):
+                files.append(stack.enter_context(open(end, mode, buffering=0)))
+        orders, our_orders, our_answers, answers = files
+        command = [
+            *(*PERF, f"--event={','.join((ALL_CALLS, *named))}", f"--output={file}", f"--pid={entry.measured.pid}"),
+            *("--delay=-1", f"--control=fd:{orders.fileno()},{answers.fileno()}"),
+        ]
+        with _watching(command, (orders.fileno(), answers.fileno())) as watcher:
+            orders.close()
+            answers.close()
+            with contextlib.suppress(BrokenPipeError):
+                our_orders.write(b"enable\n")
+            if not select.select([our_answers], [], [], TOOL_TIMEOUT)[0] or not our_answers.read(16):
+                watcher.kill()
+                _, words = watcher.communicate()
+                raise Skipped(f"goes by the clock: perf could count its system calls, but {' '.join(words.split())}")
+            yield
+
+
+@contextlib.contextmanager
+def _watching(command: Sequence[str], descriptors: Sequence[int] = ()) -> Iterator[subprocess.Popen[str]]:
+    """Run what watches a process until the context ends; then it is interrupted, and writes what it saw."""
     watcher = subprocess.Popen(
-        [*PERF, f"--event={EVENTS}", *control, f"--output={file}", f"--pid={entry.measured.pid}"],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        pass_fds=(command_end, answer_start),
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, pass_fds=descriptors
     )
-    os.close(command_end)
-    os.close(answer_start)
     try:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(command_start, b"enable\n")
-        if not os.read(answer_end, 16):
-            raise Skipped(f"goes by the clock: perf could count its system calls, but {_first_line(watcher)}")
-        yield
+        yield watcher
     finally:
         watcher.send_signal(signal.SIGINT)
-        watcher.communicate(timeout=TOOL_TIMEOUT)
-        os.close(command_start)
-        os.close(answer_end)
-
-
-def _first_line(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    return process.stderr.readline().strip() or "says nothing"
+        try:
+            watcher.wait(TOOL_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            watcher.kill()
+            watcher.wait()
+        if watcher.stderr is not None:
+            watcher.stderr.close()
