@@ -93,7 +93,7 @@ async def test_a_peer_that_pings_and_never_reads_costs_a_bounded_backlog(open_se
     """
     count = 10_000
     async with asyncio.timeout(20), open_session(coalesce=coalesce) as session:
-        session.narrow_buffers(send=16384, receive=65536)
+        session.narrow_buffers(send=16384, receive=None)
         session.transport.set_write_buffer_limits(high=HIGH_WATER)
         most = 0
         for begin in range(0, count, 1000):
@@ -118,28 +118,28 @@ async def test_a_peer_that_pings_and_never_reads_costs_a_bounded_backlog(open_se
 async def test_a_backlog_of_our_own_holds_back_pongs_too(open_session):
     """What is queued already is as good a reason: one answer, after it."""
     async with asyncio.timeout(10), open_session() as session:
-        session.narrow_buffers(send=16384, receive=65536)
-        session.transport.send(WSMsgType.BINARY, bytes(3 << 20))
+        session.narrow_buffers(send=16384, receive=None)
+        session.transport.send(WSMsgType.BINARY, bytes(1 << 20))
         waiting = session.transport.get_write_buffer_size()
         for number in range(500):
             session.peer.write_frame(PING, str(number))
         while session.transport.stats().pings_received < 500:
             await asyncio.sleep(0)
         assert session.transport.get_write_buffer_size() <= waiting
-        assert await session.peer.read_frame() == Frame(BINARY, bytes(3 << 20))
+        assert await session.peer.read_frame() == Frame(BINARY, bytes(1 << 20))
         assert await session.peer.read_frame() == Frame(PONG, b"499")
 
 
 async def test_a_held_back_pong_is_dropped_by_a_close(open_session):
     """The answer waits for the peer to read; CLOSE came first, so it never leaves."""
     async with asyncio.timeout(10), open_session() as session:
-        session.narrow_buffers(send=16384, receive=65536)
-        session.transport.send(WSMsgType.BINARY, bytes(3 << 20))
+        session.narrow_buffers(send=16384, receive=None)
+        session.transport.send(WSMsgType.BINARY, bytes(1 << 20))
         session.peer.write_frame(PING, b"waits")
         while session.transport.stats().pings_received < 1:
             await asyncio.sleep(0)
         session.transport.send_close()
-        assert await session.peer.read_frame() == Frame(BINARY, bytes(3 << 20))
+        assert await session.peer.read_frame() == Frame(BINARY, bytes(1 << 20))
         assert await session.peer.read_frame() == Frame(CLOSE)
         session.peer.write_close()
         session.peer.half_close()

@@ -37,10 +37,17 @@ class Session:
         """Whether picows is the client."""
         return self.side == "client"
 
-    def narrow_buffers(self, *, send: int, receive: int) -> None:
-        """Let the kernel hold little of what picows sends: SO_SNDBUF and, of the peer, SO_RCVBUF, bytes."""
+    def narrow_buffers(self, *, send: int, receive: int | None) -> None:
+        """Let the kernel hold little of what picows sends: SO_SNDBUF and, of the peer, SO_RCVBUF, bytes.
+
+        `receive` is None for a peer that sends much and does not read: it keeps its first buffer, 128 KiB on Linux.
+        One of a set size may not grow. When small segments need more memory than they have bytes, Linux then takes back
+        the window that it offered for nearly all of it and, since 6.17, drops what arrives beyond, acknowledgements
+        included: what the peer sends stands still until it reads.
+        """
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
-        self.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        if receive is not None:
+            self.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
 
     async def has_read(self, size: int) -> None:
         """Wait until picows has read so many bytes since the opening handshake."""
