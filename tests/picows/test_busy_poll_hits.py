@@ -323,7 +323,9 @@ async def test_the_peer_may_go_while_we_poll(link, end):
         assert len(listener.frames) == (3 if end == "after an answer" else 2)
         assert listener.calls[-1] == "on_ws_disconnected"
         assert listener.calls.count("on_ws_disconnected") == 1
-        assert isinstance(transport.disconnect_cause, ConnectionResetError) == (end == "reset" and link.kind == "plain")
+        is_reset = isinstance(transport.disconnect_cause, ConnectionResetError)
+        # The last words are answered too: on a closed socket that may bring a reset before the end of stream is read.
+        assert end == "after an answer" or is_reset == (end == "reset" and link.kind == "plain")
 
 
 class _Ending(Asking):
