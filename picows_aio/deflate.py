@@ -1,8 +1,9 @@
 """Compressing and decompressing the messages of one connection (RFC 7692 section 7.2).
 
 A codec is small until it works: compressor and decompressor are made when the first message needs them. Large messages
-are compressed each for itself by an engine that all connections share, and the connection's own compressor then goes on
-from there; docs/design/0004-compression.md has the reasons and the figures.
+are compressed by an engine that keeps nothing of a connection: after the bytes that this one sent last, or each for
+itself. Its own compressor, for small ones, then goes on from there; docs/design/0004-compression.md has the reasons and
+the figures.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSProtocolError
-from picows_aio.deflate_engines import Compressor, Decompressor, choose_encoders, load_engine
+from picows_aio.deflate_engines import Compressor, Decompressor, choose_encoders, history_after, load_engine
 from picows_aio.exceptions import PayloadTooBig
 from picows_aio.typing import BytesLike
 
@@ -21,7 +22,6 @@ from picows_aio.typing import BytesLike
 _TAIL = b"\x00\x00\xff\xff"
 _EMPTY_MESSAGE = b"\x00"  # section 7.2.3.6: the beginning of such a block
 _LEAST_WINDOW_BITS = 9  # of the engines; a larger window reads what was made for a smaller one
-_MAX_HISTORY = 4096  # bytes of a large message that the next small ones may refer to
 _MAX_FINAL_BLOCKS = 8  # in one frame: each costs as much as a frame
 
 # Below these sizes a message would become little smaller for as much work again as sending it.
@@ -125,23 +125,37 @@ class DeflateCodec:
             data = data.tobytes()
         if not data:
             return _EMPTY_MESSAGE if fin else b""
-        if len(data) >= self._encoders.large_size:
-            payload = self._encoders.large.encode_alone(data)
-            if self._local_has_takeover:
-                self._compressor = None
-                self._history = bytes(data[-_MAX_HISTORY:])
-        elif self._local_has_takeover:
+        encoders = self._encoders
+        if len(data) >= encoders.large_size:
+            payload = self._compress_large(data)
+        elif not self._local_has_takeover:
+            payload, _ = encoders.small.encode_alone(data)
+        elif not encoders.needs_history:
             payload = self._compress_on(data)
+            self._history = b""  # the compressor knows it
+        elif encoders.is_repeated(data):
+            payload = self._compress_large(data)
         else:
-            payload = self._encoders.small.encode_alone(data)
+            payload = self._compress_on(data)
+            self._history = history_after(self._history, data)
         return payload[: -len(_TAIL)] if fin else payload
+
+    def _compress_large(self, data: BytesLike) -> bytes:
+        """Compress without the connection's own compressor."""
+        if len(data) < self._encoders.alone_size:
+            payload, history = self._encoders.large.encode_after(self._history, data)
+        else:
+            payload, history = self._encoders.large.encode_alone(data)
+        if self._local_has_takeover:
+            self._compressor = None
+            self._history = history
+        return payload
 
     def _compress_on(self, data: BytesLike) -> bytes:
         """Compress with references to earlier messages."""
         compressor = self._compressor
         if compressor is None:
             compressor = self._encoders.small.open(self._history)
-            self._history = b""
         # If it fails the peer never sees what it took, so the next one must begin without it.
         self._compressor = None
         payload = compressor.compress(data)

@@ -17,10 +17,14 @@ _MODULES = {"zlib": "zlib", "isal": "isal.isal_zlib", "zlib-ng": "zlib_ng.zlib_n
 ENGINE_NAMES = ("auto", *_MODULES)
 
 _LEAST_ZLIB_WINDOW_BITS = 9
-# From these sizes on ISA-L, used without a window between messages, is worth what it compresses worse than zlib;
-# clients use it for smaller messages too, with their window. The figures are in docs/design/0004-compression.md.
-_LARGE_SIZE = 4096
+# From these sizes on ISA-L is worth what it compresses worse than zlib: alone, without a window between messages, or
+# after the bytes that were sent last. The figures are in docs/design/0004-compression.md.
+_ALONE_SIZE = 4096
+_LARGE_SIZE = 384
 _LARGE_SIZE_WITHOUT_TAKEOVER = 512
+_MAX_HISTORY_BITS = 12  # of a window that is worth being read again for each message
+_MAX_HISTORY = 4096  # bytes that a message may refer to where no compressor remembers more
+_MAX_REPEATED_SIZE = 65536  # of a message that is remembered because it may be compressed for other connections too
 _LARGE_SETTINGS = {"level": 1, "memLevel": 8}
 _CLIENT_SETTINGS = {"level": 1, "memLevel": 1}
 _ZLIB_LEVEL = 4
@@ -82,9 +86,22 @@ def load_engine(name: str) -> Engine:
         raise ImportError(f"engine {name!r} is in the package {name}: pip install {name}") from exc
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+def history_after(history: bytes, data: BytesLike) -> bytes:
+    """The end of what was sent, to which the next message may refer.
+
+    Args:
+        history: What it was before.
+        data: What was sent.
+    """
+    return (history + data)[-_MAX_HISTORY:] if len(data) < _MAX_HISTORY else bytes(data[-_MAX_HISTORY:])
+
+
+@dataclass(eq=False, slots=True)
 class Encoder:
     """Compresses with one engine and one set of settings, for any number of connections.
+
+    A message that goes to many connections is compressed for the first of them. What comes out depends on nothing but
+    the message and what was sent before it, and the others need the same for as long as that is the same.
 
     Attributes:
         engine: The engine.
@@ -94,6 +111,9 @@ class Encoder:
     engine: Engine
     settings: Mapping[str, Any]
     _idle: list[Compressor] = field(default_factory=list)
+    # Replaced as a whole, for another thread may read them meanwhile.
+    _latest_after: tuple[bytes, bytes, tuple[bytes, bytes]] | None = None
+    _latest_alone: tuple[bytes, tuple[bytes, bytes]] | None = None
 
     def open(self, history: bytes = b"") -> Compressor:
         """A new compressor.
@@ -103,15 +123,37 @@ class Encoder:
         """
         return self.engine.compressobj(**self.settings, **({"zdict": history} if history else {}))
 
-    def encode_alone(self, data: BytesLike) -> bytes:
+    def encode_after(self, history: bytes, data: BytesLike) -> tuple[bytes, bytes]:
+        """Compress by a compressor of its own, which is gone afterwards.
+
+        Args:
+            history: What the peer received last; the data may refer to it.
+            data: The data.
+
+        Returns:
+            DEFLATE blocks that end with an empty one, at the end of an octet; and the history after them.
+        """
+        latest = self._latest_after
+        if latest is not None and latest[1] == data and latest[0] == history:
+            return latest[2]
+        compressor = self.open(history)
+        output = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        result = output, history_after(history, data)
+        self._latest_after = (history, bytes(data), result)
+        return result
+
+    def encode_alone(self, data: BytesLike) -> tuple[bytes, bytes]:
         """Compress without any reference to earlier data.
 
         Args:
             data: The data.
 
         Returns:
-            DEFLATE blocks that end with an empty one, at the end of an octet.
+            DEFLATE blocks that end with an empty one, at the end of an octet; and the history after them.
         """
+        latest = self._latest_alone
+        if latest is not None and latest[0] == data:
+            return latest[1]
         # The compressor is shared, so nobody else may see it before its flush: not another thread, not a signal
         # handler, and no later call if this one fails.
         try:
@@ -121,22 +163,44 @@ class Encoder:
         output = compressor.compress(data)
         output += compressor.flush(zlib.Z_FULL_FLUSH)  # forgets the data
         self._idle.append(compressor)
-        return output
+        result = output, history_after(b"", data)
+        if len(data) <= _MAX_REPEATED_SIZE:
+            self._latest_alone = (bytes(data), result)
+        return result
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class EncoderPair:
     """Which engine compresses what.
 
     Attributes:
-        small: Compresses what is smaller than `large_size`, with context takeover where that is allowed.
-        large: Compresses the rest, each piece for itself.
+        small: Compresses what is smaller than `large_size`, where context takeover is allowed by a compressor that the
+            connection keeps.
+        large: Compresses the rest: after the bytes that were sent last, or from `alone_size` on each piece for itself.
         large_size: Bytes.
+        alone_size: Bytes.
     """
 
     small: Encoder
     large: Encoder
     large_size: int
+    alone_size: int
+    _latest: bytes = b""
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether some messages are compressed after the bytes that were sent last."""
+        return self.large_size < self.alone_size
+
+    def is_repeated(self, data: BytesLike) -> bool:
+        """Whether the small message before was the same: then it goes to many connections, and `large` does it once.
+
+        Args:
+            data: A message that is smaller than `large_size`, where a history is kept.
+        """
+        is_repeated = data == self._latest
+        self._latest = bytes(data)
+        return is_repeated
 
 
 @functools.cache
@@ -168,16 +232,19 @@ def choose_encoders(
     wbits = -max(window_bits, _LEAST_ZLIB_WINDOW_BITS)
     if engine_name != "auto" or _ZLIB_SETTINGS & chosen.keys():
         only = Encoder(load_engine("zlib" if engine_name == "auto" else engine_name), {**chosen, "wbits": wbits})
-        return EncoderPair(only, only, sys.maxsize)
+        return EncoderPair(only, only, sys.maxsize, sys.maxsize)
     small = Encoder(load_engine("zlib"), {**chosen, "level": _ZLIB_LEVEL, "wbits": wbits})
     try:
         isal = load_engine("isal")
     except ImportError:
-        return EncoderPair(small, small, sys.maxsize)
-    if is_client_side and has_takeover:
-        small = Encoder(isal, {**_CLIENT_SETTINGS, "wbits": wbits})
-    large_size = max(_LARGE_SIZE, 1 << window_bits) if has_takeover else _LARGE_SIZE_WITHOUT_TAKEOVER
-    return EncoderPair(small, Encoder(isal, {**_LARGE_SETTINGS, "wbits": wbits}), large_size)
+        return EncoderPair(small, small, sys.maxsize, sys.maxsize)
+    large = Encoder(isal, {**_LARGE_SETTINGS, "wbits": wbits})
+    if not has_takeover:
+        return EncoderPair(small, large, _LARGE_SIZE_WITHOUT_TAKEOVER, 0)
+    alone_size = max(_ALONE_SIZE, 1 << window_bits)
+    if is_client_side:
+        return EncoderPair(Encoder(isal, {**_CLIENT_SETTINGS, "wbits": wbits}), large, alone_size, alone_size)
+    return EncoderPair(small, large, _LARGE_SIZE if window_bits <= _MAX_HISTORY_BITS else alone_size, alone_size)
 
 
 def check_settings(engine_name: str, settings: Mapping[str, Any]) -> None:

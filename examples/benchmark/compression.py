@@ -1,7 +1,7 @@
 """What permessage-deflate costs with each engine: time, size and memory, for JSON messages of several sizes.
 
 Every variant is a codec of picows_aio as a connection has it. "auto" is the default: zlib with the window of the
-connection, and ISA-L for what is large; on the client's side ISA-L with the window too. The variants run in turn, in
+connection for what is small, ISA-L for the rest; on the client's side ISA-L for all of it. The variants run in turn, in
 short rounds, so that a busy machine slows all of them; a row has the median of the rounds, with the 10th to 90th
 percentile in parentheses. Times are CPU time of one thread for compressing and for decompressing one message, without
 network and event loop. KiB are what a compressor and a decompressor hold between messages, once they have worked; what
@@ -20,7 +20,7 @@ import random
 import statistics
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from picows_aio.deflate import DeflateCodec, DeflateParameters
 
@@ -29,6 +29,7 @@ SIZES_WITH_LARGE_WINDOWS = {1024, 65536}
 ENGINES = ["auto", "auto, client", "zlib", "zlib-ng", "isal"]
 SETTINGS = {12: {"memLevel": 5}, 15: {"memLevel": 8}}  # by window bits
 ROUNDS = 40
+MORE_CONNECTIONS = 10  # of which memory is the mean
 Times = list[tuple[float, float, float]]
 Variant = tuple[int, bool, str]  # window bits, whether with takeover, engine
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT"]
@@ -72,16 +73,22 @@ def time_once(codec: DeflateCodec, messages: list[bytes]) -> tuple[float, float,
     return (middle - start) * scale, (end - middle) * scale, ratio
 
 
-def measure_memory(engine: str, bits: int, has_takeover: bool, message: bytes) -> tuple[float, float]:
-    """KiB that compressor and decompressor hold between messages."""
-    payload = make_codec(engine, bits, has_takeover).compress(message, True)  # what is shared exists now
-    codec = make_codec(engine, bits, has_takeover)
+def measure_memory(engine: str, bits: int, has_takeover: bool, messages: list[bytes]) -> tuple[float, float]:
+    """KiB that compressor and decompressor hold between messages: what more connections add to one."""
+    codecs = [make_codec(engine, bits, has_takeover) for _ in range(1 + MORE_CONNECTIONS)]
+
+    def work(step: Callable[[DeflateCodec], object]) -> float:
+        step(codecs[0])  # what is shared exists now
+        before = tracemalloc.get_traced_memory()[0]
+        for codec in codecs[1:]:
+            step(codec)
+        return (tracemalloc.get_traced_memory()[0] - before) / MORE_CONNECTIONS / 1024
+
     tracemalloc.start()
     try:
-        codec.compress(message, True)
-        compressor = tracemalloc.get_traced_memory()[0]
-        codec.decompress(payload, True, 1 << 20)
-        return compressor / 1024, (tracemalloc.get_traced_memory()[0] - compressor) / 1024
+        send = work(lambda codec: [codec.compress(message, True) for message in messages])
+        payload = make_codec(engine, bits, has_takeover).compress(messages[0], True)
+        return send, work(lambda codec: codec.decompress(payload, True, 1 << 20))
     finally:
         tracemalloc.stop()
 
@@ -121,7 +128,7 @@ def main() -> None:
         variants = list(itertools.product(windows, (True, False), engines))
         for (bits, has_takeover, engine), results in time_rounds(messages, variants).items():
             compress, decompress, ratios = map(list, zip(*results, strict=True))
-            send, receive = measure_memory(engine, bits, has_takeover, messages[0])
+            send, receive = measure_memory(engine, bits, has_takeover, messages)
             print(
                 f"{spread(compress)}  {spread(decompress)}  {ratios[0]:.3f}  {send:5.1f} + {receive:4.1f}  "
                 f"{size} B, {bits} bits, {'with' if has_takeover else 'no'} takeover, {engine}"

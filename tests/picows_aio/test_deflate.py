@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 import zlib
 
 import pytest
@@ -137,6 +138,38 @@ def test_a_small_message_may_refer_to_the_large_one_before_it(engine):
 
 
 @pytest.mark.parametrize("engine", SENDING_ENGINES)
+@pytest.mark.parametrize("sizes", list(itertools.permutations([200, 383, 384, 4095])), ids=str)
+def test_a_message_may_refer_to_those_before_it_whatever_compresses_them(engine, sizes):
+    """Small ones and larger ones are compressed in different ways, and each way knows what the others sent."""
+    source = random.Random(1)
+    codec, receiver = make_codec(engine), make_codec()
+    latest = source.randbytes(75).hex().encode()
+    for number, size in enumerate(sizes * 2):
+        message = latest[-150:] + source.randbytes(size).hex().encode()[: size - 150]
+        payload = codec.compress(message, True)
+        assert receiver.decompress(payload, True, size) == message
+        alone = make_codec(engine).compress(message, True)
+        assert number == 0 or len(payload) < len(alone) - 30, "what the message before ended with was sent again"
+        latest = message
+
+
+SIZES = st.sampled_from([1, 130, 383, 384, 1000, 4095, 4096, 5000])
+
+
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
+@given(sends=st.lists(st.tuples(st.sets(st.integers(0, 3), min_size=1), SIZES, st.integers(0, 3)), max_size=20))
+@settings(max_examples=60)
+def test_the_same_message_to_many_is_what_each_of_them_can_read(engine, sends):
+    """What was compressed for one connection goes to others only while they were sent the same before."""
+    codecs, receivers = [make_codec(engine) for _ in range(4)], [zlib.decompressobj(-12) for _ in range(4)]
+    for connections, size, seed in sends:
+        message = random.Random(seed).randbytes(size)
+        for number in connections:
+            payload = codecs[number].compress(message, True)
+            assert receivers[number].decompress(payload + TAIL) == message
+
+
+@pytest.mark.parametrize("engine", SENDING_ENGINES)
 def test_no_connection_refers_to_what_another_sent(engine):
     """Compressors that are shared have to forget, or one client could read what was sent to another."""
     message = random.Random(1).randbytes(8000)
@@ -205,6 +238,47 @@ def test_a_message_that_could_not_be_compressed_is_not_referred_to(monkeypatch, 
         assert receiver.decompress(codec.compress(again, True), True, 200) == again
     assert len(made) == 2
     choose_encoders.cache_clear()
+
+
+class CountingCompressor:
+    """Counts in `total` what all of them are given."""
+
+    total = 0
+
+    def __init__(self, compressor):
+        self._compressor = compressor
+        self.flush = compressor.flush
+
+    def compress(self, data):
+        CountingCompressor.total += 1
+        return self._compressor.compress(data)
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+@pytest.mark.parametrize("size", [200, 1000, 5000])
+def test_a_server_compresses_a_message_to_many_once(monkeypatch, takeover, size):
+    """A small one twice, for that it goes to many is seen at the second; and what they keep of it, they share."""
+    for engine in ("zlib", "isal"):
+        module = load_engine(engine)
+        monkeypatch.setattr(
+            module, "compressobj", lambda new=module.compressobj, **settings: CountingCompressor(new(**settings))
+        )
+    choose_encoders.cache_clear()
+    codecs = [make_codec(local_takeover=takeover) for _ in range(100)]
+    messages = [random.Random(number).randbytes(size) for number in range(10)]
+    tracemalloc.start()
+    try:
+        CountingCompressor.total = 0
+        for message in messages:
+            for codec in codecs:
+                codec.compress(message, True)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        choose_encoders.cache_clear()
+    most = 2 if takeover and size < 384 else 1
+    assert CountingCompressor.total <= most * len(messages)
+    assert kept < 450 * 1024  # a shared compressor has 276 KiB, a hundred histories of 4 KiB would be 400 more
 
 
 @pytest.mark.parametrize("size", [0, 3, 300, 10_000])
@@ -481,6 +555,21 @@ def test_a_connection_that_only_negotiated_is_small():
     """No engine keeps anything for a connection before its first compressed message."""
     done = subprocess.run([sys.executable, "-c", IDLE_PROGRAM], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 2048
+
+
+def test_a_server_holds_little_for_messages_of_a_kibibyte():
+    """What they may refer to is kept, 4 KiB, and no compressor, which would be 38."""
+    message = random.Random(1).randbytes(1024)
+    make_codec().compress(message, True)  # what connections share exists now
+    codecs = [make_codec() for _ in range(10)]
+    tracemalloc.start()
+    try:
+        for codec in codecs * 10:
+            codec.compress(message, True)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / len(codecs) < 8 * 1024
 
 
 WITHOUT_ISAL_PROGRAM = """
