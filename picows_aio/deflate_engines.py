@@ -20,8 +20,7 @@ _LEAST_ZLIB_WINDOW_BITS = 9
 # From these sizes on ISA-L is worth what it compresses worse than zlib: alone, without a window between messages, or
 # after the bytes that were sent last. The figures are in docs/design/0004-compression.md.
 _ALONE_SIZE = 4096
-_LARGE_SIZE = 384
-_LARGE_SIZE_WITHOUT_TAKEOVER = 512
+_LARGE_SIZE = 512
 _MAX_HISTORY_BITS = 12  # of a window that is worth being read again for each message
 _MAX_HISTORY = 4096  # bytes that a message may refer to where no compressor remembers more
 _MAX_REPEATED_SIZE = 65536  # of a message that is remembered because it may be compressed for other connections too
@@ -240,7 +239,7 @@ def choose_encoders(
         return EncoderPair(small, small, sys.maxsize, sys.maxsize)
     large = Encoder(isal, {**_LARGE_SETTINGS, "wbits": wbits})
     if not has_takeover:
-        return EncoderPair(small, large, _LARGE_SIZE_WITHOUT_TAKEOVER, 0)
+        return EncoderPair(small, large, _LARGE_SIZE, 0)
     alone_size = max(_ALONE_SIZE, 1 << window_bits)
     if is_client_side:
         return EncoderPair(Encoder(isal, {**_CLIENT_SETTINGS, "wbits": wbits}), large, alone_size, alone_size)
