@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import picows
 from picows_aio.broadcast_report import BroadcastReport, SkippedConnection
 from picows_aio.connection import Connection
+from picows_aio.deflate import SharedPayloads
 from picows_aio.exceptions import ConcurrencyError
 from picows_aio.protocol import State
 from picows_aio.send_budget import SendBudget
@@ -33,9 +34,9 @@ def broadcast(
 ) -> BroadcastReport:
     """Send a message to many connections, waiting for none of them.
 
-    The message is encoded once, and connections without compression share one frame. A slow client delays nobody: what
-    it does not take waits in memory, until keepalive drops it, or as its policy says. Connections that are not open are
-    skipped.
+    The message is encoded once, and connections without compression share one frame; with compression, servers compress
+    it once for all connections that were sent the same before. A slow client delays nobody: what it does not take waits
+    in memory, until keepalive drops it, or as its policy says. Connections that are not open are skipped.
 
     Args:
         connections: Connections, of servers or clients.
@@ -71,6 +72,7 @@ class _Delivery:
         self._msg_type = picows.WSMsgType.TEXT if is_text else picows.WSMsgType.BINARY
         self._payload = message.encode() if isinstance(message, str) else bytes(message)
         self._keyed: tuple[SendPolicy | None, object] = (None, None)
+        self._compressed: SharedPayloads = {}
         self._sharing: list[Connection] = []  # of one frame
         self._transports: list[picows.WSTransport] = []  # theirs
         self._admitted: list[tuple[Connection, SendBudget]] = []
@@ -180,7 +182,7 @@ class _Delivery:
 
     def _send_alone(self, connection: Connection) -> None:
         try:
-            connection.send_nowait(self._msg_type, self._payload)
+            connection.send_shared(self._msg_type, self._payload, self._compressed)
             self._sent += 1
         except Exception as exc:  # an extension's own
             self._fail_write(connection, exc)

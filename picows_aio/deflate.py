@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSProtocolError
-from picows_aio.deflate_engines import Compressor, Decompressor, choose_encoders, history_after, load_engine
+from picows_aio.deflate_engines import (
+    Compressor,
+    Decompressor,
+    EncoderPair,
+    choose_encoders,
+    history_after,
+    load_engine,
+)
 from picows_aio.exceptions import PayloadTooBig
 from picows_aio.typing import BytesLike
 
@@ -27,6 +34,9 @@ _MAX_FINAL_BLOCKS = 8  # in one frame: each costs as much as a frame
 # Below these sizes a message would become little smaller for as much work again as sending it.
 _THRESHOLD = 128
 _THRESHOLD_WITHOUT_TAKEOVER = 256
+
+# What one message became: payload and the history after it, by what made it and the history before it.
+SharedPayloads = dict[tuple[EncoderPair, bytes], tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,45 +131,71 @@ class DeflateCodec:
         Returns:
             The payload of the frame.
         """
-        if isinstance(data, memoryview):
-            data = data.tobytes()
+        if not isinstance(data, bytes):
+            data = bytes(data)  # engines let other threads run, which may change it
         if not data:
             return _EMPTY_MESSAGE if fin else b""
-        encoders = self._encoders
-        if len(data) >= encoders.large_size:
-            payload = self._compress_large(data)
-        elif not self._local_has_takeover:
-            payload, _ = encoders.small.encode_alone(data)
-        elif not encoders.needs_history:
-            payload = self._compress_on(data)
-            self._history = b""  # the compressor knows it
-        elif encoders.is_repeated(data):
-            payload = self._compress_large(data)
-        else:
-            payload = self._compress_on(data)
-            self._history = history_after(self._history, data)
-        return payload[: -len(_TAIL)] if fin else payload
-
-    def _compress_large(self, data: BytesLike) -> bytes:
-        """Compress without the connection's own compressor."""
-        if len(data) < self._encoders.alone_size:
-            payload, history = self._encoders.large.encode_after(self._history, data)
-        else:
-            payload, history = self._encoders.large.encode_alone(data)
-        if self._local_has_takeover:
-            self._compressor = None
-            self._history = history
+        if not self._local_has_takeover:
+            return _end(self._encode_alone(data), fin)
+        if len(data) < self._encoders.large_size:
+            return self._compress_on(data, fin)
+        payload, history = self._encode_large(data)
+        payload = _end(payload, fin)
+        self._go_on_after(history)
         return payload
 
-    def _compress_on(self, data: BytesLike) -> bytes:
-        """Compress with references to earlier messages."""
+    def compress_shared(self, data: bytes, shared: SharedPayloads) -> bytes:
+        """Compress a message that goes to other connections too: once for all that were sent the same before.
+
+        What an engine makes of a message depends on nothing but the message and what it may refer to. Only where a
+        connection's own compressor is better at small messages each has to do it.
+
+        Args:
+            data: The message.
+            shared: What it became for others; empty at first.
+
+        Returns:
+            The payload of the frame.
+        """
+        encoders = self._encoders
+        has_takeover = self._local_has_takeover
+        if not data or (has_takeover and len(data) < encoders.large_size and not encoders.needs_history):
+            return self.compress(data, True)
+        is_alone = not has_takeover or len(data) >= encoders.alone_size
+        key = (encoders, b"" if is_alone else self._history)
+        made = shared.get(key)
+        if made is None:
+            payload, history = self._encode_large(data) if has_takeover else (self._encode_alone(data), b"")
+            made = shared[key] = (_end(payload, True), history)
+        payload, history = made
+        if has_takeover:
+            self._go_on_after(history)
+        return payload
+
+    def _encode_alone(self, data: bytes) -> bytes:
+        encoders = self._encoders
+        return (encoders.small if len(data) < encoders.large_size else encoders.large).encode_alone(data)
+
+    def _encode_large(self, data: bytes) -> tuple[bytes, bytes]:
+        """Compress without the connection's own compressor; payload, and the history after it."""
+        encoders = self._encoders
+        if len(data) < encoders.alone_size:
+            return encoders.large.encode_after(self._history, data), history_after(self._history, data)
+        return encoders.large.encode_alone(data), history_after(b"", data)
+
+    def _go_on_after(self, history: bytes) -> None:
+        self._compressor = None
+        self._history = history
+
+    def _compress_on(self, data: bytes, fin: bool) -> bytes:
+        """Compress with references to earlier messages, by the connection's own compressor."""
         compressor = self._compressor
         if compressor is None:
             compressor = self._encoders.small.open(self._history)
         # If it fails the peer never sees what it took, so the next one must begin without it.
         self._compressor = None
-        payload = compressor.compress(data)
-        payload += compressor.flush(zlib.Z_SYNC_FLUSH)
+        payload = _end(compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH), fin)
+        self._history = history_after(self._history, data) if self._encoders.needs_history else b""
         self._compressor = compressor
         return payload
 
@@ -234,3 +270,7 @@ class DeflateCodec:
         error = WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, str(cause))
         error.__cause__ = cause
         return error
+
+
+def _end(payload: bytes, fin: bool) -> bytes:
+    return payload[: -len(_TAIL)] if fin else payload

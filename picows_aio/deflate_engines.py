@@ -23,7 +23,6 @@ _ALONE_SIZE = 4096
 _LARGE_SIZE = 512
 _MAX_HISTORY_BITS = 12  # of a window that is worth being read again for each message
 _MAX_HISTORY = 4096  # bytes that a message may refer to where no compressor remembers more
-_MAX_REPEATED_SIZE = 65536  # of a message that is remembered because it may be compressed for other connections too
 _LARGE_SETTINGS = {"level": 1, "memLevel": 8}
 _CLIENT_SETTINGS = {"level": 1, "memLevel": 1}
 _ZLIB_LEVEL = 4
@@ -85,22 +84,19 @@ def load_engine(name: str) -> Engine:
         raise ImportError(f"engine {name!r} is in the package {name}: pip install {name}") from exc
 
 
-def history_after(history: bytes, data: BytesLike) -> bytes:
+def history_after(history: bytes, data: bytes) -> bytes:
     """The end of what was sent, to which the next message may refer.
 
     Args:
         history: What it was before.
         data: What was sent.
     """
-    return (history + data)[-_MAX_HISTORY:] if len(data) < _MAX_HISTORY else bytes(data[-_MAX_HISTORY:])
+    return (history + data)[-_MAX_HISTORY:] if len(data) < _MAX_HISTORY else data[-_MAX_HISTORY:]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Encoder:
     """Compresses with one engine and one set of settings, for any number of connections.
-
-    A message that goes to many connections is compressed for the first of them. What comes out depends on nothing but
-    the message and what was sent before it, and the others need the same for as long as that is the same.
 
     Attributes:
         engine: The engine.
@@ -110,9 +106,6 @@ class Encoder:
     engine: Engine
     settings: Mapping[str, Any]
     _idle: list[Compressor] = field(default_factory=list)
-    # Replaced as a whole, for another thread may read them meanwhile.
-    _latest_after: tuple[bytes, bytes, tuple[bytes, bytes]] | None = None
-    _latest_alone: tuple[bytes, tuple[bytes, bytes]] | None = None
 
     def open(self, history: bytes = b"") -> Compressor:
         """A new compressor.
@@ -122,7 +115,7 @@ class Encoder:
         """
         return self.engine.compressobj(**self.settings, **({"zdict": history} if history else {}))
 
-    def encode_after(self, history: bytes, data: BytesLike) -> tuple[bytes, bytes]:
+    def encode_after(self, history: bytes, data: bytes) -> bytes:
         """Compress by a compressor of its own, which is gone afterwards.
 
         Args:
@@ -130,29 +123,20 @@ class Encoder:
             data: The data.
 
         Returns:
-            DEFLATE blocks that end with an empty one, at the end of an octet; and the history after them.
+            DEFLATE blocks that end with an empty one, at the end of an octet.
         """
-        latest = self._latest_after
-        if latest is not None and latest[1] == data and latest[0] == history:
-            return latest[2]
         compressor = self.open(history)
-        output = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        result = output, history_after(history, data)
-        self._latest_after = (history, bytes(data), result)
-        return result
+        return compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
-    def encode_alone(self, data: BytesLike) -> tuple[bytes, bytes]:
+    def encode_alone(self, data: bytes) -> bytes:
         """Compress without any reference to earlier data.
 
         Args:
             data: The data.
 
         Returns:
-            DEFLATE blocks that end with an empty one, at the end of an octet; and the history after them.
+            DEFLATE blocks that end with an empty one, at the end of an octet.
         """
-        latest = self._latest_alone
-        if latest is not None and latest[0] == data:
-            return latest[1]
         # The compressor is shared, so nobody else may see it before its flush: not another thread, not a signal
         # handler, and no later call if this one fails.
         try:
@@ -162,13 +146,10 @@ class Encoder:
         output = compressor.compress(data)
         output += compressor.flush(zlib.Z_FULL_FLUSH)  # forgets the data
         self._idle.append(compressor)
-        result = output, history_after(b"", data)
-        if len(data) <= _MAX_REPEATED_SIZE:
-            self._latest_alone = (bytes(data), result)
-        return result
+        return output
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class EncoderPair:
     """Which engine compresses what.
 
@@ -184,22 +165,11 @@ class EncoderPair:
     large: Encoder
     large_size: int
     alone_size: int
-    _latest: bytes = b""
 
     @property
     def needs_history(self) -> bool:
         """Whether some messages are compressed after the bytes that were sent last."""
         return self.large_size < self.alone_size
-
-    def is_repeated(self, data: BytesLike) -> bool:
-        """Whether the small message before was the same: then it goes to many connections, and `large` does it once.
-
-        Args:
-            data: A message that is smaller than `large_size`, where a history is kept.
-        """
-        is_repeated = data == self._latest
-        self._latest = bytes(data)
-        return is_repeated
 
 
 @functools.cache

@@ -87,6 +87,14 @@ cdef class SendingEndpoint(ReceivingEndpoint):
         """Send a whole message without regard to ``write_limit``."""
         self._send_data(opcode, message, None, True)
 
+    def send_shared(self, opcode, bytes message, shared):
+        """The same for a message to many connections: it is compressed once for those that can share what it becomes.
+        """
+        if self._extensions is None and self._deflate is not None and self._deflate.is_worthwhile(message):
+            self._transport.send_object(opcode, self._deflate.compress_shared(message, shared), True, 4)
+        else:
+            self._send_data(opcode, message, None, True)
+
     async def _send_later(self, message, text, compress):
         """Send what is more than one frame, or has to wait."""
         if isinstance(message, (str, bytes, bytearray, memoryview)):
