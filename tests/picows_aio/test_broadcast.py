@@ -49,6 +49,24 @@ async def test_every_connection_gets_it(site, message, options, received):
         assert [await connection.recv() for connection in site.server.connections] == [received, received]
 
 
+async def test_compressed_broadcasts_come_between_messages_of_their_own(site):
+    """What was sent to one alone changes what the next broadcast may refer to there, and nowhere else."""
+    async with site.connect() as first, site.connect() as second, site.connect(compression=None) as third:
+        own = {connection: str(connection.id) for connection in site.server.connections}
+        for number, size in enumerate([20, 100, 600, 20, 600, 100]):
+            message = f"to all {number} " * size
+            assert broadcast(own, message).sent == 3
+            for connection in list(own)[: number % 4]:
+                await connection.send(own[connection] * 5)
+            broadcast(own, "and more " * size)
+            for client in (first, second, third):
+                received = [await client.recv(), await client.recv()]
+                if received[1] != "and more " * size:
+                    assert received.pop(1) in [text * 5 for text in own.values()]
+                    received.append(await client.recv())
+                assert received == [message, "and more " * size]
+
+
 @pytest.mark.links("plain")
 @pytest.mark.parametrize("message", [1, None, ["x"], {"a": 1}, object()])
 async def test_other_types_are_refused(site, message):
