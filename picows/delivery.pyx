@@ -32,6 +32,7 @@ cdef class DeliveringProtocol(EndingProtocol):
 
     cdef int _deliver(self) except -1:
         """Deliver the frames of one read, and what nested reads added meanwhile."""
+        cdef bint is_interrupted = False
         self._is_delivering = True
         self._output.begin_read()
         try:
@@ -40,10 +41,16 @@ cdef class DeliveringProtocol(EndingProtocol):
                 self._parser.end_read(False)
                 self._parser.take_rest()
                 self._deliver_until_done()
+        except BaseException:  # an interrupt, which leaves the loop: a later run goes on with the next frame
+            self._parser.forget_frame()
+            is_interrupted = self._state == OPEN
+            if is_interrupted and not self._is_paused:
+                self.loop.call_soon(self._resume)
+            raise
         finally:
             self._is_delivering = False
             self._callback = NO_CALLBACK
-            self._parser.end_read(self._is_paused and self._state == OPEN)
+            self._parser.end_read((self._is_paused or is_interrupted) and self._state == OPEN)
             self._output.end_read()
         if self._state == OPEN:
             self._hold_peer(self._is_paused)

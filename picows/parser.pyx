@@ -98,7 +98,7 @@ cdef class FrameParser:
         """Memory of its own for the next read; None: it goes to the scratch, which is then chosen."""
         cdef size_t missing
         self._forget_target()
-        if self._is_delivering or self.is_held_back or least > self._room(kept):
+        if self._is_delivering or self.is_held_back or max(least, <size_t> 1) > self._room(kept):
             self._aside = ReadBuffer.allocate(max(least, <size_t> READ_SIZE))
             return self._aside
         if self._large_payload is not None:
@@ -119,7 +119,8 @@ cdef class FrameParser:
         """Bytes that the next read can bring, behind those that are kept."""
         if self._large_payload is not None:
             return PyBytes_GET_SIZE(self._large_payload) - self._large_filled
-        return self._scratch_room(self._pool.peek()) - kept
+        cdef size_t room = self._scratch_room(self._pool.peek())
+        return room - kept if kept < room else 0
 
     cdef size_t _scratch_room(self, ReadScratch scratch):
         """Bytes that the next read and what is kept before it may take of the scratch."""
@@ -329,6 +330,8 @@ cdef class FrameParser:
         cdef size_t room
         cdef int64_t result, deadline = ws_clock_ns() + nanoseconds
         if self._large_payload is not None or self.is_held_back or self._is_delivering:
+            return -EAGAIN
+        if kept >= self._scratch_room(self._pool.peek()):
             return -EAGAIN
         self._forget_target()
         self._scratch = self._pool.peek()
