@@ -173,3 +173,51 @@ def test_an_ordinary_exception_stays_inside(loop_name):
         assert errors == []
     finally:
         loop.close()
+
+
+class KeepingInterrupting(Recorder):
+    """Keeps an early frame and the one in whose callback it raises, in the middle of a read."""
+
+    def __init__(self, exception):
+        super().__init__()
+        self.exception = exception
+        self.kept = []
+
+    def on_ws_frame(self, transport, frame):
+        super().on_ws_frame(transport, frame)
+        if len(self.frames) in (2, 5):
+            self.kept.append((frame, frame.get_payload_as_bytes()))
+        if len(self.frames) == 5:
+            raise self.exception
+
+
+@pytest.mark.parametrize("loop_name", LOOP_FACTORIES)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+def test_what_was_read_is_delivered_by_the_next_run(loop_name, tls, exception):
+    """It is longer than a read of a connection of which frames are kept, and what was kept stays as it was."""
+    loop = LOOP_FACTORIES[loop_name]()
+    interrupting = KeepingInterrupting(exception("interrupted"))
+    scene = Scene("client", tls, interrupting)
+    payloads = [b"%05d" % number * 205 for number in range(2000)]
+
+    async def send_all():
+        await scene.open()
+        for payload in payloads:
+            scene.peer.send(WSMsgType.BINARY, payload)
+        await asyncio.sleep(3)
+
+    async def receive_all():
+        async with asyncio.timeout(10):
+            while len(interrupting.frames) < len(payloads):
+                await asyncio.sleep(0)
+
+    try:
+        assert type(outcome_of(loop, send_all())) is exception
+        loop.run_until_complete(receive_all())
+        loop.run_until_complete(scene.close())
+    finally:
+        loop.close()
+    assert [frame.payload for frame in interrupting.frames] == payloads
+    assert len(interrupting.kept) == 2
+    assert all(frame.get_payload_as_bytes() == payload for frame, payload in interrupting.kept)
