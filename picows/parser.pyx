@@ -116,7 +116,7 @@ cdef class FrameParser:
         self._large_view = None
 
     cdef size_t _room(self, size_t kept):
-        """Bytes that the next read can bring, behind those that are kept."""
+        """Bytes that the next read can bring, behind those that are kept; 0 when these leave none."""
         if self._large_payload is not None:
             return PyBytes_GET_SIZE(self._large_payload) - self._large_filled
         cdef size_t room = self._scratch_room(self._pool.peek())
@@ -331,11 +331,11 @@ cdef class FrameParser:
         cdef int64_t result, deadline = ws_clock_ns() + nanoseconds
         if self._large_payload is not None or self.is_held_back or self._is_delivering:
             return -EAGAIN
-        if kept >= self._scratch_room(self._pool.peek()):
-            return -EAGAIN
         self._forget_target()
         self._scratch = self._pool.peek()
-        room = self._scratch_room(self._scratch) - kept
+        room = self._room(kept)
+        if room == 0:
+            return -EAGAIN
         target = self._scratch.buffer.data + self._scratch.pos + kept
         with nogil:
             while True:

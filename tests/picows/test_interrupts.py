@@ -205,7 +205,7 @@ def test_what_was_read_is_delivered_by_the_next_run(loop_name, tls, exception):
         await scene.open()
         for payload in payloads:
             scene.peer.send(WSMsgType.BINARY, payload)
-        await asyncio.sleep(3)
+        await interrupting.disconnected.wait()
 
     async def receive_all():
         async with asyncio.timeout(10):
